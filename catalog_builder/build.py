@@ -1,0 +1,416 @@
+"""The pipeline: a plan -> a release.
+
+Tiles are built by workers and staged; when the last tile of an area is done its catalog and its manifest are made; then
+the index, the collections, the root and the root's manifest; at last all of it moves into place. An area of which
+nothing changed is not looked at tile by tile.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from catalog_builder import catalog, index, jsonio, layout, manifest
+from catalog_builder.catalog import AreaSummary
+from catalog_builder.cog import hash_file
+from catalog_builder.errors import BuildError, CatalogBuilderError, RasterError
+from catalog_builder.executor import unordered
+from catalog_builder.item import sha256_of
+from catalog_builder.plan import Plan, PlannedArea, TileJob
+from catalog_builder.template import Template
+from catalog_builder.tile import TileResult, build_tile, kept_tile
+from catalog_builder.workspace import Overlay, Workspace, open_workspace
+
+_ITEMS_PER_PART = 2000
+_INDEX_PARTS = "index"
+
+TileBuilder = Callable[[TileJob, Overlay], TileResult]
+
+
+class Progress(Protocol):
+    """Hears how a build goes on."""
+
+    def start(self, tiles: int) -> None:
+        """Tell how many tiles there are to look at."""
+
+    def tile(self, result: TileResult) -> None:
+        """Tell of a finished tile."""
+
+    def note(self, text: str) -> None:
+        """Tell of a step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildReport:
+    """What a build did."""
+
+    areas: int
+    items: int
+    assets: int
+    size: int
+    """Bytes of all COGs of the release."""
+    written: int
+    """Bytes of COGs written by this build."""
+    files: int
+    """Files that this build put into the release or took away."""
+    left_out: tuple[tuple[str, str], ...]
+    """Tiles without item, and why."""
+    failures: tuple[tuple[str, str], ...]
+    """Areas and tiles that could not be built, and why."""
+    seconds: float
+
+
+@dataclass(slots=True)
+class _AreaState:
+    """An area under way."""
+
+    area: PlannedArea
+    results: list[TileResult] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    waiting: int = 0
+    submitted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _DoneArea:
+    """An area whose documents are ready."""
+
+    collection: str
+    summary: AreaSummary
+    manifest: str
+    """SHA-256 of the area's manifest, which vouches for every file of the area."""
+    obsolete: frozenset[str] = frozenset()
+
+    @property
+    def folder(self) -> str:
+        """href of the area's folder."""
+        return layout.area(self.collection, self.summary.id)
+
+
+def build(
+    plan: Plan,
+    release: Path,
+    executor: Executor,
+    progress: Progress,
+    *,
+    window: int = 8,
+    keep_going: bool = False,
+    make_tile: TileBuilder = build_tile,
+) -> BuildReport:
+    """Build a plan into a release folder. At most ``window`` tiles are under way at once.
+
+    Raises ``CatalogBuilderError``; the release is then as it was. With ``keep_going``, what cannot be built is reported
+    instead, and the release keeps the last good version of it where it has one.
+    """
+    started = time.monotonic()
+    with open_workspace(release) as workspace:
+        builder = _Builder(plan, workspace, executor, progress, window, keep_going, make_tile)
+        return builder.run(started)
+
+
+class _Builder:
+    """One run of the pipeline; holds what its steps share."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        workspace: Workspace,
+        executor: Executor,
+        progress: Progress,
+        window: int,
+        keep_going: bool,
+        make_tile: TileBuilder,
+    ) -> None:
+        self.plan, self.workspace, self.executor, self.progress = plan, workspace, executor, progress
+        self.overlay = workspace.overlay
+        self.window, self.keep_going, self.make_tile = window, keep_going, make_tile
+        self.failures = [(name, str(error)) for name, error in plan.failures]
+        self.left_out: list[tuple[str, str]] = []
+        self.written = 0
+
+    def run(self, started: float) -> BuildReport:
+        done = self._build_areas()
+        done += self._carry_failed({area.folder for area in done})
+        if not done:
+            raise BuildError(f"{self.workspace.release}: nothing could be built: {self.failures[0][1]}")
+        done.sort(key=lambda area: area.folder)
+        files = self._finish_release(done)
+        return BuildReport(
+            areas=len(done),
+            items=sum(area.summary.items for area in done),
+            assets=sum(sum(area.summary.assets.values()) for area in done),
+            size=sum(area.summary.size for area in done),
+            written=self.written,
+            files=files,
+            left_out=tuple(sorted(self.left_out)),
+            failures=tuple(self.failures),
+            seconds=time.monotonic() - started,
+        )
+
+    # --- tiles ------------------------------------------------------------------------------------------------------
+
+    def _build_areas(self) -> list[_DoneArea]:
+        known = {area.area.name: _unchanged(area, self.overlay) for area in self.plan.areas}
+        done = [area for area in known.values() if area is not None]
+        changed = [area for area in self.plan.areas if known[area.area.name] is None]
+        self.progress.start(sum(len(area.tiles) for area in changed))
+        states = [_AreaState(area) for area in changed]
+        work = partial(_build_one, make_tile=self.make_tile, overlay=self.overlay)
+        for (state, job), future in unordered(self.executor, work, self._jobs(states, done), self.window):
+            state.waiting -= 1
+            self._take(state, job, future)
+            if state.submitted and not state.waiting:
+                done += self._end_area(state)
+        return done
+
+    def _jobs(self, states: Iterable[_AreaState], done: list[_DoneArea]) -> Iterator[tuple[_AreaState, TileJob]]:
+        for state in states:
+            # Counted ahead, so that no area looks finished while its jobs are still being handed out.
+            state.waiting = len(state.area.tiles)
+            state.submitted = True
+            for job in state.area.jobs():
+                yield state, job
+
+    def _take(self, state: _AreaState, job: TileJob, future: "Future[TileResult]") -> None:
+        try:
+            result = future.result()
+        except BrokenProcessPool as error:
+            raise BuildError("a worker died, perhaps for lack of memory; run the same command to go on") from error
+        except CatalogBuilderError as error:
+            if not self.keep_going:
+                raise
+            state.failures.append((job.place.item_id, str(error)))
+            self.overlay.unstage(job.place.file(""))
+            kept = kept_tile(job, self.overlay)
+            if kept is None:
+                return
+            result = kept
+        state.results.append(result)
+        self.written += result.written
+        self.progress.tile(result)
+
+    # --- areas ------------------------------------------------------------------------------------------------------
+
+    def _end_area(self, state: _AreaState) -> list[_DoneArea]:
+        self.failures += state.failures
+        try:
+            _check_sources(state)
+        except CatalogBuilderError as error:
+            if not self.keep_going:
+                raise
+            self.failures.append((state.area.area.name, str(error)))
+            self.overlay.unstage(layout.area(state.area.template.id, state.area.area.id))
+            return []
+        self.left_out += [(result.item_id, result.left_out) for result in state.results if result.left_out]
+        return [self._write_area(state)]
+
+    def _write_area(self, state: _AreaState) -> _DoneArea:
+        area = state.area
+        collection, name = area.template.id, area.area.id
+        summary = catalog.summarize(area, state.results)
+        # An area with failures has no digest, so that the next build looks at its tiles again.
+        inputs = None if state.failures else area.inputs
+        files = {f"{result.item_id}/{name}": sha for result in state.results for name, sha in result.files.items()}
+        folder = layout.area(collection, name)
+        for href, document in catalog.area_documents(area, state.results, summary, inputs).items():
+            data = catalog.check_size(href, jsonio.dumps(document))
+            self.overlay.put(href, data)
+            files[href.removeprefix(f"{folder}/")] = manifest.sha256(data)
+        obsolete = _listed(self.workspace.release, collection, name) - set(files)
+        data = manifest.dumps(files)
+        self.overlay.put(layout.area_manifest(collection, name), data)
+        self.workspace.prune(folder, (f"{folder}/{name}" for name in [*files, layout.MANIFEST]))
+        return _DoneArea(
+            collection=collection,
+            summary=summary,
+            manifest=manifest.sha256(data),
+            obsolete=frozenset(f"{folder}/{name}" for name in obsolete),
+        )
+
+    def _carry_failed(self, folders: set[str]) -> list[_DoneArea]:
+        """Keep the last good version of areas that cannot be built now."""
+        names = [area.area.name for area in self.plan.areas] + [name for name, _ in self.plan.failures]
+        carried = [_released_area(name, self.overlay) for name in names if name not in folders]
+        return [area for area in carried if area is not None]
+
+    # --- the release as a whole -------------------------------------------------------------------------------------
+
+    def _finish_release(self, done: list[_DoneArea]) -> int:
+        files: dict[str, str] = {layout.area_manifest(area.collection, area.summary.id): area.manifest for area in done}
+        titles: dict[str, str] = {}
+        for collection in sorted({area.collection for area in done}):
+            template = self.plan.templates.collections[collection]
+            members = [area for area in done if area.collection == collection]
+            files |= self._write_collection(template, members)
+            titles[collection] = str(template.document["title"])
+        files |= self._put(layout.CATALOG, jsonio.dumps(catalog.root_document(self.plan.templates.catalog, titles)))
+        released = _root_manifest(self.workspace.release)
+        self._put(layout.MANIFEST, manifest.dumps(files))
+        obsolete = set(released) - set(files)
+        for area in done:
+            obsolete |= area.obsolete
+        for href in set(released) - set(files):
+            obsolete |= _gone_area(self.workspace.release, href)
+        self._prune(files, {area.folder for area in done})
+        return self.workspace.commit(obsolete) + len(obsolete)
+
+    def _prune(self, files: dict[str, str], folders: set[str]) -> None:
+        """Drop what an earlier, interrupted build staged and this one does not want."""
+        tree = self.overlay.tree
+        for path in [*tree.glob("*/*"), *tree.glob("*")]:
+            href = path.relative_to(tree).as_posix()
+            if path.is_dir() and href.count("/") == 1 and href not in folders:
+                self.overlay.unstage(href)
+            elif path.is_file() and href != layout.MANIFEST and href not in files:
+                path.unlink()
+
+    def _write_collection(self, template: Template, areas: list[_DoneArea]) -> dict[str, str]:
+        self.progress.note(f"writing collection {template.id}")
+        href = layout.collection(template.id)
+        old = jsonio.loads(self.overlay.read(href) or b"{}").get("assets", {})
+        index_asset = self._write_index(template.id, areas, old.get(catalog.INDEX, {}))
+        assets: dict[str, Any] = {catalog.INDEX: index_asset}
+        files = {layout.index(template.id): sha256_of(index_asset)}
+        if (data := self._collection_thumbnail(areas)) is not None:
+            files |= self._put(layout.collection_thumbnail(template.id), data)
+            assets["thumbnail"] = catalog.thumbnail_asset(data)
+        root_title = str(self.plan.templates.catalog.get("title", self.plan.templates.catalog["id"]))
+        summaries = [area.summary for area in areas]
+        document = catalog.collection_document(template, root_title, summaries, assets)
+        return files | self._put(href, catalog.check_size(href, jsonio.dumps(document)))
+
+    def _collection_thumbnail(self, areas: list[_DoneArea]) -> bytes | None:
+        href = next((area.summary.thumbnail for area in areas if area.summary.thumbnail), None)
+        return None if href is None else self.overlay.read(href)
+
+    def _put(self, href: str, data: bytes) -> dict[str, str]:
+        self.overlay.put(href, data)
+        return {href: manifest.sha256(data)}
+
+    # --- the index --------------------------------------------------------------------------------------------------
+
+    def _write_index(self, collection: str, areas: list[_DoneArea], old: dict[str, Any]) -> dict[str, Any]:
+        """Write the index of a collection, unless it was made from these very areas."""
+        inputs = jsonio.digest([{area.summary.id: area.manifest for area in areas}, index.versions()])
+        href = layout.index(collection)
+        path = self.overlay.find(href)
+        if old.get("dream:inputs") == inputs and path is not None and path.stat().st_size == old.get("file:size"):
+            return old
+        parts = self._write_parts(collection, areas)
+        target = self.overlay.tree / href
+        target.parent.mkdir(parents=True, exist_ok=True)
+        joined = target.with_name(f".{target.name}.partial")
+        index.join_parts(parts, joined)
+        joined.replace(target)
+        for part in parts:
+            part.unlink()
+        return catalog.index_asset(collection, *hash_file(target), inputs)
+
+    def _write_parts(self, collection: str, areas: list[_DoneArea]) -> list[Path]:
+        self.progress.note(f"writing {layout.index(collection)}")
+        folder = self.workspace.release / layout.WORK_FOLDER / _INDEX_PARTS / collection
+        ordered = sorted(areas, key=lambda area: index.place_order(area.summary.bbox))
+        jobs = [
+            index.PartJob(items=items, target=folder / f"{area.summary.id}_{number:04d}.parquet")
+            for area in ordered
+            for number, items in enumerate(self._item_batches(area))
+        ]
+        for _, future in unordered(self.executor, index.write_part, jobs, self.window):
+            future.result()
+        return [job.target for job in jobs]
+
+    def _item_batches(self, area: _DoneArea) -> Iterator[tuple[Path, ...]]:
+        listed = manifest.loads(self.overlay.read(f"{area.folder}/{layout.MANIFEST}") or b"")
+        tiles = sorted(tile for name in listed if (tile := layout.parse_item(name)) is not None)
+        first = min(tile[0] for tile in tiles), min(tile[1] for tile in tiles)
+        tiles.sort(key=lambda tile: index.z_order(tile[0] - first[0], tile[1] - first[1]))
+        for start in range(0, len(tiles), _ITEMS_PER_PART):
+            batch = tiles[start : start + _ITEMS_PER_PART]
+            yield tuple(self._existing(f"{area.folder}/{name}") for _, _, name in batch)
+
+    def _existing(self, href: str) -> Path:
+        path = self.overlay.find(href)
+        if path is None:
+            raise BuildError(f"{href}: went away during the build; run the same command again")
+        return path
+
+
+def _build_one(work: tuple[_AreaState, TileJob], *, make_tile: TileBuilder, overlay: Overlay) -> TileResult:
+    return make_tile(work[1], overlay)
+
+
+def _check_sources(state: _AreaState) -> None:
+    """Refuse a source without any valid pixel, and an area without any tile."""
+    for planned in state.area.sources:
+        key = planned.modality.key
+        seen = [result.valid_percent[key] for result in state.results if key in result.valid_percent]
+        if seen and not any(seen):
+            files = ", ".join(path.name for path in planned.source.paths[:3])
+            raise RasterError(
+                f"{planned.source.paths[0].parent / files}: no valid pixel for {key!r} in area {state.area.area.name}"
+            )
+    if not any(result.item for result in state.results):
+        why = state.failures[0][1] if state.failures else (state.results[0].left_out or "no tiles")
+        raise BuildError(f"area {state.area.area.name}: no tile could be built: {why}")
+
+
+def _unchanged(area: PlannedArea, overlay: Overlay) -> _DoneArea | None:
+    """Give an area whose documents say that they were made from the same inputs, and whose files are all there."""
+    found = _released_area(area.area.name, overlay)
+    document = jsonio.loads(overlay.read(layout.area_catalog(area.template.id, area.area.id)) or b"{}")
+    if found is None or document.get("dream:inputs") != area.inputs or not _complete(found, overlay):
+        return None
+    return found
+
+
+def _released_area(name: str, overlay: Overlay) -> _DoneArea | None:
+    collection, _, area = name.partition("/")
+    try:
+        document = jsonio.loads(overlay.read(layout.area_catalog(collection, area)) or b"")
+        summary = AreaSummary.from_catalog(document)
+    except (ValueError, KeyError, TypeError):
+        return None
+    listed = overlay.read(layout.area_manifest(collection, area))
+    if listed is None:
+        return None
+    return _DoneArea(collection=collection, summary=summary, manifest=manifest.sha256(listed))
+
+
+def _complete(area: _DoneArea, overlay: Overlay) -> bool:
+    """Whether every file that an area's manifest lists is there; a listing a folder, since there may be many."""
+    try:
+        listed = manifest.loads(overlay.read(f"{area.folder}/{layout.MANIFEST}") or b"")
+    except ValueError:
+        return False
+    folders: dict[str, set[str]] = {}
+    for path in listed:
+        folder, _, name = path.rpartition("/")
+        folders.setdefault(folder, set()).add(name)
+    return all(names <= overlay.names(f"{area.folder}/{folder}") for folder, names in folders.items())
+
+
+def _listed(release: Path, collection: str, area: str) -> set[str]:
+    """Names that the released manifest of an area lists."""
+    try:
+        return set(manifest.loads((release / layout.area_manifest(collection, area)).read_bytes()))
+    except (OSError, ValueError):
+        return set()
+
+
+def _root_manifest(release: Path) -> dict[str, str]:
+    try:
+        return manifest.loads((release / layout.MANIFEST).read_bytes())
+    except (OSError, ValueError):
+        return {}
+
+
+def _gone_area(release: Path, href: str) -> set[str]:
+    """All files of an area that left the release, told by the href of its manifest."""
+    parts = href.split("/")
+    if len(parts) != 3 or parts[2] != layout.MANIFEST:
+        return set()
+    return {f"{parts[0]}/{parts[1]}/{name}" for name in _listed(release, parts[0], parts[1])}

@@ -1,0 +1,344 @@
+"""The command line: arguments in, exit code out. The only module that prints or reads the environment.
+
+Exit codes: 0 fine, 1 findings or failed work, 2 the command was used wrongly.
+"""
+
+import contextlib
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from catalog_builder import __version__, jsonio, template
+from catalog_builder.errors import CatalogBuilderError, UsageError
+from catalog_builder.fingerprint import Fingerprints
+from catalog_builder.progress import TileProgress, duration, size
+from catalog_builder.template import TemplateSet
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class _Group(click.Group):
+    """Turns our errors into one line on standard error and an exit code; no traceback for a user's mistake."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CatalogBuilderError as error:
+            click.echo(f"catalog-builder: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("catalog-builder: interrupted; run the same command to go on", err=True)
+            ctx.exit(130)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(141)
+
+
+@click.group(cls=_Group, context_settings=_CONTEXT)
+@click.version_option(__version__, prog_name="catalog-builder")
+def main() -> None:
+    """Processed rasters in, a static STAC release out.
+
+    \b
+    catalog-builder demo                         see it work on synthetic rasters
+    catalog-builder plan sources.toml            what would be built
+    catalog-builder build sources.toml release   build it, or go on where a build stopped
+    catalog-builder check release                hold the release against itself and against STAC
+    catalog-builder serve release                look at it in a browser
+    """
+
+
+def _templates_option(command: Command) -> Command:
+    return click.option(
+        "--templates",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Folder of STAC templates (catalog.json, */collection.json). Default: those of DREAM.",
+    )(command)
+
+
+def _jobs_option(command: Command) -> Command:
+    return click.option(
+        "--jobs", type=click.IntRange(min=1), help="Worker processes. Default: one a core."
+    )(command)
+
+
+def _json_option(command: Command) -> Command:
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for machines.")(command)
+
+
+def _quiet_option(command: Command) -> Command:
+    return click.option("--quiet", "-q", is_flag=True, help="No progress on standard error.")(command)
+
+
+@main.command(
+    epilog="""\b
+Examples:
+  catalog-builder plan sources.toml
+  catalog-builder plan sources.toml --quick
+  catalog-builder plan folder-of-toml-files --templates my-stac --json
+"""
+)
+@click.argument("sources", type=click.Path(path_type=Path))
+@_templates_option
+@_jobs_option
+@click.option("--quick", is_flag=True, help="Read headers only: tiles by extent, without their share of valid pixels.")
+@_json_option
+@_quiet_option
+def plan(
+    sources: Path, templates: Path | None, jobs: int | None, quick: bool, as_json: bool, quiet: bool
+) -> None:
+    """Tell what SOURCES (a sources.toml, or a folder of them) would become.
+
+    Areas, tiles, modalities, coverage and bytes of pixels. Pixels are read to tell which tiles have too few valid
+    ones; nothing is written.
+    """
+    from catalog_builder import survey
+    from catalog_builder.executor import default_jobs, open_executor
+
+    the_plan = _make_plan(sources, _load_templates(templates), quiet=quiet)
+    if quick:
+        reports = [survey.outline(area) for area in the_plan.areas]
+    else:
+        progress = TileProgress(sys.stderr, quiet=quiet)
+        with open_executor(jobs or default_jobs()) as executor:
+            reports = survey.survey(the_plan, executor, progress, window=4 * (jobs or default_jobs()))
+    if as_json:
+        _print_json([report.document() for report in reports])
+    else:
+        for line in survey.lines(reports):
+            click.echo(line)
+
+
+@main.command(
+    epilog="""\b
+Examples:
+  catalog-builder build sources.toml release
+  catalog-builder build sources.toml release --jobs 8
+  catalog-builder build sources.toml release --scheduler tcp://10.0.0.5:8786
+  catalog-builder build sources.toml release --templates my-stac --keep-going
+"""
+)
+@click.argument("sources", type=click.Path(path_type=Path))
+@click.argument("release", type=click.Path(path_type=Path))
+@_templates_option
+@_jobs_option
+@click.option("--scheduler", metavar="ADDRESS", help="Build on the Dask cluster of this scheduler (extra: dask).")
+@click.option("--keep-going", is_flag=True, help="Build all that can be built, list the rest, exit 1.")
+@_json_option
+@_quiet_option
+def build(
+    sources: Path,
+    release: Path,
+    templates: Path | None,
+    jobs: int | None,
+    scheduler: str | None,
+    keep_going: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Build SOURCES (a sources.toml, or a folder of them) into the folder RELEASE.
+
+    A build that was stopped goes on where it was; what did not change is not touched. If anything fails, the release
+    stays as it was.
+    """
+    if jobs is not None and scheduler is not None:
+        raise UsageError("--jobs and --scheduler exclude each other")
+    report = _build(sources, release, _load_templates(templates), jobs, scheduler, keep_going=keep_going, quiet=quiet)
+    if as_json:
+        _print_json(_report_document(report))
+    else:
+        _print_report(report, release)
+    if report.failures:
+        sys.exit(1)
+
+
+@main.command(
+    epilog="""\b
+Examples:
+  catalog-builder demo
+  catalog-builder demo somewhere/demo-release
+"""
+)
+@click.argument("directory", type=click.Path(path_type=Path), default=Path("demo-release"))
+@_jobs_option
+@_quiet_option
+def demo(directory: Path, jobs: int | None, quiet: bool) -> None:
+    """Make a small release of France and the USA from SYNTHETIC rasters in DIRECTORY (default: demo-release).
+
+    The rasters come from one seeded landscape an area; nothing in them was measured. They are kept beside the release,
+    in DIRECTORY_sources.
+    """
+    from catalog_builder.synthetic import write_synthetic_sources
+
+    progress = TileProgress(sys.stderr, quiet=quiet)
+    rasters = directory.with_name(f"{directory.name}_sources")
+    sources = write_synthetic_sources(rasters, progress.note)
+    report = _build(sources, directory, _load_templates(None), jobs, None, keep_going=False, quiet=quiet)
+    _print_report(report, directory)
+    click.echo("\nAll of it is synthetic. What to do next:")
+    for command, why in (
+        (f"catalog-builder check {directory}", "hold it against STAC and against its own files"),
+        (f"catalog-builder serve {directory}", "read it over HTTP, as from a bucket"),
+        (f"catalog-builder plan {sources}", "see what a plan looks like; edit the file and build again"),
+    ):
+        click.echo(f"  {command}\n      {why}")
+
+
+@main.command(
+    epilog="""\b
+Examples:
+  catalog-builder check release
+  catalog-builder check release --schemas folder-of-schemas --json
+"""
+)
+@click.argument("release", type=click.Path(path_type=Path))
+@click.option(
+    "--schemas",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="STAC_SCHEMAS_DIR",
+    help="Mirror of the STAC schemas by host and path [env: STAC_SCHEMAS_DIR]. Default: the network, kept in a cache.",
+)
+@_jobs_option
+@_json_option
+@_quiet_option
+def check(release: Path, schemas: Path | None, jobs: int | None, as_json: bool, quiet: bool) -> None:
+    """Hold RELEASE against STAC, against its templates' promises and against its own bytes.
+
+    Prints a finding a line (href, rule, message) and exits 1 when there are any.
+    """
+    from catalog_builder.check import check_release
+    from catalog_builder.executor import default_jobs, open_executor
+    from catalog_builder.schemas import SchemaStore
+
+    store = SchemaStore(mirror=schemas, cache=_cache_folder() / "schemas")
+    progress = TileProgress(sys.stderr, quiet=quiet)
+    with open_executor(jobs or default_jobs()) as executor:
+        findings = list(check_release(release, store, executor, progress))
+    if as_json:
+        _print_json([finding.document() for finding in findings])
+    else:
+        for finding in findings:
+            click.echo(str(finding))
+        click.echo(f"{release}: {len(findings)} findings" if findings else f"{release}: no findings", err=True)
+    if findings:
+        sys.exit(1)
+
+
+@main.command(
+    epilog="""\b
+Examples:
+  catalog-builder serve release
+  catalog-builder serve release --port 8080
+"""
+)
+@click.argument("release", type=click.Path(path_type=Path))
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any that is free.")
+def serve(release: Path, port: int) -> None:
+    """Serve RELEASE over HTTP on this machine only, with CORS and byte ranges, as a bucket would.
+
+    Prints the links to open; ends with Ctrl-C.
+    """
+    from catalog_builder.serve import links, make_server
+
+    with make_server(release, port) as server:
+        for url in links(server):
+            click.echo(url)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.serve_forever()
+
+
+def _load_templates(folder: Path | None) -> TemplateSet:
+    return template.load(folder if folder is not None else template.default_folder())
+
+
+def _cache_folder() -> Path:
+    """Where caches live (XDG base directory specification)."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(base).expanduser() / "catalog-builder"
+
+
+def _make_plan(sources: Path, templates: TemplateSet, *, quiet: bool, keep_going: bool = False) -> Any:
+    from catalog_builder import sources as sources_module
+    from catalog_builder.plan import make_plan
+
+    areas = sources_module.load(sources, templates)
+    fingerprints = Fingerprints(_cache_folder() / "fingerprints.json")
+    log = TileProgress(sys.stderr, quiet=quiet).note
+    return make_plan(areas, templates, fingerprints, keep_going=keep_going, log=log)
+
+
+def _build(
+    sources: Path,
+    release: Path,
+    templates: TemplateSet,
+    jobs: int | None,
+    scheduler: str | None,
+    *,
+    keep_going: bool,
+    quiet: bool,
+) -> Any:
+    from catalog_builder.build import build as run_build
+    from catalog_builder.executor import default_jobs, open_executor
+    from catalog_builder.workspace import check_target
+
+    check_target(release)
+    the_plan = _make_plan(sources, templates, quiet=quiet, keep_going=keep_going)
+    workers = jobs or default_jobs()
+    with open_executor(workers, scheduler) as executor:
+        progress = TileProgress(sys.stderr, quiet=quiet)
+        # A cluster has more workers than this machine has cores.
+        window = 256 if scheduler else 4 * workers
+        return run_build(the_plan, release, executor, progress, window=window, keep_going=keep_going)
+
+
+def _report_document(report: Any) -> dict[str, Any]:
+    return {
+        "areas": report.areas,
+        "items": report.items,
+        "assets": report.assets,
+        "bytes": report.size,
+        "written_bytes": report.written,
+        "files_changed": report.files,
+        "left_out": [{"item": item, "why": why} for item, why in report.left_out],
+        "failures": [{"where": where, "why": why} for where, why in report.failures],
+        "seconds": round(report.seconds, 3),
+    }
+
+
+def _print_report(report: Any, release: Path) -> None:
+    if report.files:
+        click.echo(
+            f"{release}: {report.items:,} items in {report.areas:,} areas, {report.assets:,} assets, {size(report.size)}; "
+            f"{report.files:,} files changed, {size(report.written)} of COGs written in {duration(report.seconds)}"
+        )
+    else:
+        click.echo(f"{release}: nothing to do: {report.items:,} items in {report.areas:,} areas are up to date")
+    for line in _grouped("left out", report.left_out):
+        click.echo(line)
+    for where, why in report.failures:
+        click.echo(f"failed: {where}: {why}", err=True)
+
+
+def _grouped(verb: str, pairs: Iterable[tuple[str, str]]) -> list[str]:
+    """Name up to ten, count the others."""
+    pairs = list(pairs)
+    lines = [f"{verb}: {name}: {why}" for name, why in pairs[:10]]
+    if len(pairs) > len(lines):
+        reasons = Counter(why.split()[0] for _, why in pairs[10:])
+        lines.append(f"{verb}: {len(pairs) - 10} more tiles ({', '.join(f'{n} for {key}' for key, n in reasons.items())})")
+    return lines
+
+
+def _print_json(value: Any) -> None:
+    click.echo(jsonio.dumps(value).decode(), nl=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""The one tree of errors. Each message is one line that names the file and the value, and says what to do.
+
+CatalogBuilderError          exit code 1 unless said otherwise
+├── UsageError               the command line, or a folder it names, cannot be used (exit code 2)
+│   ├── TemplateError        a template under ``stac/`` is not what the builder needs
+│   └── SourcesError         ``sources.toml`` is not what the builder needs
+├── RasterError              a raster cannot be read, or is not what its modality promises
+├── ReleaseError             the release folder cannot be read or written, or is in use
+└── BuildError               the work as a whole failed
+"""
+
+
+class CatalogBuilderError(Exception):
+    """Root of all errors that are meant for the user."""
+
+    exit_code = 1
+
+
+class UsageError(CatalogBuilderError):
+    """The command line, or a folder that it names, cannot be used."""
+
+    exit_code = 2
+
+
+class TemplateError(UsageError):
+    """A template is not what the builder needs."""
+
+
+class SourcesError(UsageError):
+    """``sources.toml`` is not what the builder needs."""
+
+
+class RasterError(CatalogBuilderError):
+    """A raster cannot be read, or is not what its modality promises."""
+
+
+class ReleaseError(CatalogBuilderError):
+    """The release folder cannot be read or written, or another build holds it."""
+
+
+class BuildError(CatalogBuilderError):
+    """The work as a whole failed."""

@@ -1,0 +1,119 @@
+"""Where work is done: in this process, in local processes, or on a Dask cluster; one interface for all."""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from multiprocessing.connection import wait as wait_for_handles
+from typing import Any, TypeVar
+
+from catalog_builder.errors import BuildError, UsageError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+class SerialExecutor(Executor):
+    """Does the work at once, in this process: for one worker, and for debugging."""
+
+    def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> "Future[Result]":
+        """Run ``fn`` now and give a future that is done."""
+        future: Future[Result] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def default_jobs() -> int:
+    """Give the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+@contextmanager
+def open_executor(jobs: int, scheduler: str | None = None) -> Iterator[Executor]:
+    """Open the executor for ``jobs`` local processes, or for the Dask cluster of a scheduler's address."""
+    if scheduler is not None:
+        with _dask_executor(scheduler) as executor:
+            yield executor
+    elif jobs == 1:
+        yield SerialExecutor()
+    else:
+        with _process_pool(jobs) as executor:
+            yield executor
+
+
+@contextmanager
+def _process_pool(jobs: int) -> Iterator[Executor]:
+    # Not forked: GDAL, Arrow and their threads do not survive a fork in the middle of work.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["catalog_builder.tile"])
+    pool = ProcessPoolExecutor(max_workers=jobs, mp_context=context, initializer=_end_with_parent)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Let a worker end when the build is killed, or it would go on writing to a release that another build has taken."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            wait_for_handles([parent.sentinel])
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def _dask_executor(address: str) -> Iterator[Executor]:
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise UsageError("--scheduler needs Dask: pip install 'catalog-builder[dask]'") from error
+    try:
+        client = Client(address, timeout="10s", set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        raise UsageError(f"--scheduler {address}: no Dask scheduler answers there") from error
+    with client:
+        yield client.get_executor(pure=False)
+
+
+def unordered(
+    executor: Executor, function: Callable[[Job], Result], jobs: Iterable[Job], window: int
+) -> Iterator[tuple[Job, "Future[Result]"]]:
+    """Run ``function`` over jobs and give each job with its finished future, as they end.
+
+    At most ``window`` jobs are under way, so that neither jobs nor results pile up. When the caller stops early, what has
+    not begun is cancelled and what has begun is waited for.
+    """
+    pending: dict[Future[Result], Job] = {}
+    try:
+        for job in jobs:
+            pending[_submit(executor, function, job)] = job
+            if len(pending) >= window:
+                yield from _take_done(pending)
+        while pending:
+            yield from _take_done(pending)
+    finally:
+        for future in pending:
+            future.cancel()
+        wait(pending)
+
+
+def _submit(executor: Executor, function: Callable[[Job], Result], job: Job) -> "Future[Result]":
+    try:
+        return executor.submit(function, job)
+    except RuntimeError as error:  # a pool whose worker died, or a cluster that went away
+        raise BuildError(f"the workers are gone: {error}; run the same command to go on") from error
+
+
+def _take_done(pending: dict["Future[Result]", Job]) -> Iterator[tuple[Job, "Future[Result]"]]:
+    done, _ = wait(pending, return_when=FIRST_COMPLETED)
+    for future in done:
+        yield pending.pop(future), future

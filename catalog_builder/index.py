@@ -1,0 +1,92 @@
+"""Items -> the index of a collection: stac-geoparquet, sorted by place.
+
+Areas follow each other along a Z-order curve, and so do the tiles within an area, so that a small box meets few row
+groups. It is made in two steps: workers turn the items of one area into Arrow, the build joins the parts to one schema;
+memory holds one row group, not the collection.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from stac_geoparquet.arrow import parse_stac_items_to_arrow, to_parquet
+
+from catalog_builder import jsonio
+
+ROWS_PER_GROUP = 2048
+_LEVELS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartJob:
+    """Items that become one part of an index."""
+
+    items: tuple[Path, ...]
+    target: Path
+
+
+def versions() -> dict[str, str]:
+    """Name the software on which the bytes of an index depend."""
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("pyarrow", "stac-geoparquet")}
+
+
+def z_order(x: int, y: int) -> int:
+    """Interleave the bits of two non-negative integers: neighbours in the plane come near each other (Morton 1966)."""
+    code = 0
+    for bit in range(max(x.bit_length(), y.bit_length())):
+        code |= (x >> bit & 1) << 2 * bit | (y >> bit & 1) << 2 * bit + 1
+    return code
+
+
+def place_order(bbox: Sequence[float]) -> int:
+    """Give the place of a box's centre (degrees) along a Z-order curve over the world."""
+    west, south, east, north = bbox
+    longitude = (west + east + (360 if west > east else 0)) / 2
+    steps = 2**_LEVELS - 1
+    return z_order(round((longitude + 180) % 360 / 360 * steps), round(((south + north) / 2 + 90) / 180 * steps))
+
+
+def write_part(job: PartJob) -> None:
+    """Read items and write them as one part, in the order given. For workers."""
+    documents = [jsonio.read(path) for path in job.items]
+    table = parse_stac_items_to_arrow(documents).read_all()
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, job.target, compression="lz4", store_schema=True)
+
+
+def join_parts(parts: Sequence[Path], target: Path) -> None:
+    """Write parts, in the order given, as one stac-geoparquet file with even row groups."""
+    schema = pa.unify_schemas([pq.read_schema(part) for part in parts], promote_options="permissive")
+    reader = pa.RecordBatchReader.from_batches(schema, _row_groups(parts, schema))
+    to_parquet(reader, target, compression="zstd", compression_level=3)
+
+
+def _row_groups(parts: Iterable[Path], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Cut the rows of all parts in groups of ROWS_PER_GROUP."""
+    rows = schema.empty_table()
+    for part in parts:
+        rows = pa.concat_tables([rows, _conform(pq.read_table(part), schema)])
+        while rows.num_rows >= ROWS_PER_GROUP:
+            yield _batch(rows.slice(0, ROWS_PER_GROUP))
+            rows = rows.slice(ROWS_PER_GROUP)
+    if rows.num_rows:
+        yield _batch(rows)
+
+
+def _conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Give a table the joined schema; fields that it lacks, nested ones too, become null."""
+    columns = [
+        table.column(field.name).cast(field.type)
+        if field.name in table.column_names
+        else pa.nulls(table.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _batch(table: pa.Table) -> pa.RecordBatch:
+    return table.combine_chunks().to_batches()[0]

@@ -1,0 +1,143 @@
+"""The release layout: the only place that spells a path of a release.
+
+Every function gives an href relative to the release's root, with ``/`` between the parts. Nothing here opens a file.
+"""
+
+import posixpath
+import re
+from collections.abc import Iterable
+
+CATALOG = "catalog.json"
+COLLECTION = "collection.json"
+MANIFEST = "manifest.sha256"
+THUMBNAIL = "thumbnail.png"
+INDEX_FOLDER = "items"
+WORK_FOLDER = ".build"
+"""Where a build keeps what is not yet part of the release; gone when the build has ended well."""
+
+MAX_DOCUMENT_BYTES = 1_000_000
+MAX_ITEM_LINKS = 2_500
+"""Items in one catalog document: with ids of 80 characters and their titles this stays under 1 MB."""
+
+FORBIDDEN_AFTER_FOLDER = " !\"#$%&'()*+,-."
+"""Characters that sort before ``/``: a folder and a sibling named folder + one of these list out of order on some
+S3 servers, and ``aws s3 sync --delete`` then removes good objects."""
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_ITEM = re.compile(r"_x(m?\d{4,})_y(m?\d{4,})$")
+_RESERVED = frozenset({"catalog", "collection", "manifest", "thumbnail", INDEX_FOLDER})
+
+
+def id_problem(name: str) -> str | None:
+    """Say why ``name`` cannot be a collection's or an area's id, or None where it can."""
+    if not _ID.fullmatch(name):
+        return "an id is 1 to 64 letters, digits, '_' or '-', and starts with a letter or a digit"
+    if name in _RESERVED:
+        return "that name is taken by a document of the release"
+    return None
+
+
+def sibling_problem(names: Iterable[str]) -> tuple[str, str] | None:
+    """Find a folder among ``names`` and a sibling that some S3 servers would list out of order with it."""
+    known = set(names)
+    for name in sorted(known):
+        for end in range(1, len(name)):
+            if name[end] in FORBIDDEN_AFTER_FOLDER and name[:end] in known:
+                return name[:end], name
+    return None
+
+
+def tile_name(column: int, row: int) -> str:
+    """Name a tile by its place: ``x0045_y0478``; negative indices carry ``m`` for minus."""
+    return f"x{_index(column)}_y{_index(row)}"
+
+
+def row_name(row: int) -> str:
+    """Name the sub-catalog of one row of tiles."""
+    return f"y{_index(row)}"
+
+
+def _index(value: int) -> str:
+    return f"m{-value:04d}" if value < 0 else f"{value:04d}"
+
+
+def item_id(area: str, column: int, row: int) -> str:
+    """Give the id of the item of one tile."""
+    return f"{area}_{tile_name(column, row)}"
+
+
+def parse_item(path: str) -> tuple[int, int, str] | None:
+    """Give column, row and the path itself for the path of an item's document inside its area, else None."""
+    folder, _, name = path.partition("/")
+    match = _ITEM.search(folder)
+    if match is None or name != f"{folder}.json":
+        return None
+    return _parse_index(match[1]), _parse_index(match[2]), path
+
+
+def _parse_index(text: str) -> int:
+    return -int(text[1:]) if text.startswith("m") else int(text)
+
+
+def collection(collection_id: str) -> str:
+    """Give the href of a collection's document."""
+    return f"{collection_id}/{COLLECTION}"
+
+
+def collection_thumbnail(collection_id: str) -> str:
+    """Give the href of a collection's thumbnail."""
+    return f"{collection_id}/{THUMBNAIL}"
+
+
+def index(collection_id: str) -> str:
+    """Give the href of a collection's stac-geoparquet index."""
+    return f"{INDEX_FOLDER}/{collection_id}.parquet"
+
+
+def area(collection_id: str, area_id: str) -> str:
+    """Give the folder of an area."""
+    return f"{collection_id}/{area_id}"
+
+
+def area_catalog(collection_id: str, area_id: str) -> str:
+    """Give the href of an area's catalog."""
+    return f"{area(collection_id, area_id)}/{CATALOG}"
+
+
+def row_catalog(collection_id: str, area_id: str, row: int) -> str:
+    """Give the href of the sub-catalog of one row of a large area."""
+    return f"{area(collection_id, area_id)}/{row_name(row)}/{CATALOG}"
+
+
+def area_manifest(collection_id: str, area_id: str) -> str:
+    """Give the href of an area's manifest."""
+    return f"{area(collection_id, area_id)}/{MANIFEST}"
+
+
+def item(collection_id: str, area_id: str, item: str) -> str:
+    """Give the href of an item's document."""
+    return f"{area(collection_id, area_id)}/{item}/{item}.json"
+
+
+def asset(collection_id: str, area_id: str, item: str, file: str) -> str:
+    """Give the href of a file of an item."""
+    return f"{area(collection_id, area_id)}/{item}/{file}"
+
+
+def asset_file(modality: str) -> str:
+    """Name the COG of a modality inside an item's folder."""
+    return f"{modality}.tif"
+
+
+def relative(target: str, document: str) -> str:
+    """Give ``target`` as seen from ``document``, both hrefs of the release: ``./x`` or ``../x``."""
+    path = posixpath.relpath(target, posixpath.dirname(document) or ".")
+    return path if path.startswith("..") else f"./{path}"
+
+
+def resolve(href: str, document: str) -> str | None:
+    """Resolve a relative href against the document that holds it; None where it leaves the release."""
+    if "://" in href or href.startswith(("/", "\\")) or "\\" in href:
+        return None
+    path = posixpath.normpath(posixpath.join(posixpath.dirname(document), href))
+    return None if path == ".." or path.startswith(("../", "/")) else path

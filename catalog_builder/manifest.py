@@ -1,0 +1,25 @@
+"""Manifests: SHA-256 of files in the format that ``sha256sum -c`` reads, paths as seen from the manifest's folder."""
+
+import hashlib
+from collections.abc import Mapping
+
+
+def dumps(files: Mapping[str, str]) -> bytes:
+    """Write path -> SHA-256 (hex), sorted by path."""
+    return "".join(f"{sha256}  {path}\n" for path, sha256 in sorted(files.items())).encode()
+
+
+def loads(data: bytes) -> dict[str, str]:
+    """Read path -> SHA-256 (hex). Raises ``ValueError`` naming the line that is none."""
+    files: dict[str, str] = {}
+    for number, line in enumerate(data.decode("utf-8").splitlines(), start=1):
+        sha256, separator, path = line.partition("  ")
+        if len(sha256) != 64 or not separator or not path or path in files:
+            raise ValueError(f"line {number}: {line[:100]!r} is no line of a manifest")
+        files[path] = sha256
+    return files
+
+
+def sha256(data: bytes) -> str:
+    """Give the SHA-256 (hex) of bytes."""
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,296 @@
+"""A source on a grid: how its files are placed, and the window of one tile.
+
+A file on the area's grid is copied bit for bit. Any other is warped once, with GDAL's exact transformation (its
+default approximation moves pixels by up to an eighth) and a kernel that is the same for every tile; so a tile equals
+its part of the warp of the whole area, and neighbours agree along their seam.
+
+Files that share a CRS and a pixel raster are joined before they are warped, so that interpolation sees across the seam
+of two files. Whatever is joined is painted in the order of the source: a later file over those before it, where it has
+valid pixels.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby, pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.enums import Resampling
+from rasterio.io import MemoryFile
+from rasterio.vrt import WarpedVRT
+from rasterio.warp import transform as transform_points
+from rasterio.warp import transform_bounds
+from rasterio.windows import Window
+
+from catalog_builder.errors import RasterError
+from catalog_builder.grid import PIXEL_TOLERANCE, Bounds, Tile, TileGrid
+from catalog_builder.raster import RasterHeader, gdal_environment, is_valid, read_window
+from catalog_builder.template import Modality
+
+EXACT = 1e-6
+"""Tolerance of the transformer in pixels: GDAL takes 0 for an error (INTEROP: exact to 2e-4 m)."""
+_KERNEL_RADIUS = 3
+"""Source pixels beyond a window that the widest kernel (cubic) can reach at full resolution, and one for rounding."""
+_PROBES = 33
+"""Points a side at which a patch's place in the source is asked."""
+_MAX_WINDOW = 2**24
+"""Source values read at once: a source much finer than the grid is warped in patches, so that memory stays flat."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedRaster:
+    """One file of a source with its place: on the grid, or to be warped."""
+
+    header: RasterHeader
+    sha256: str
+    """Of the file's bytes."""
+    bounds: Bounds
+    """Box in the CRS of the grid."""
+    offset: tuple[int, int] | None
+    """Column, row of its corner in whole pixels from the grid's origin; None where it is off the grid."""
+    scale: tuple[float, float]
+    """Target pixels per source pixel along x and y, at most 1: how far the kernel is widened when shrinking."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedSource:
+    """A source whose files have their place; what a tile is read from."""
+
+    modality: Modality
+    bands: tuple[int, ...]
+    """Bands of the files, counted from 1."""
+    rasters: tuple[PlacedRaster, ...]
+    """In the order of painting."""
+
+    def touching(self, tile: Tile) -> "PlacedSource":
+        """Give the source with only those files whose box meets the tile."""
+        near = tuple(raster for raster in self.rasters if raster.bounds.intersection(tile.bounds))
+        return replace(self, rasters=near)
+
+    @property
+    def resampling(self) -> str:
+        """What placing does to pixels: ``none`` for a bit-for-bit copy, else the modality's resampling."""
+        copied = all(raster.offset is not None for raster in self.rasters)
+        return "none" if copied else self.modality.resampling
+
+
+def place(header: RasterHeader, sha256: str, grid: TileGrid) -> PlacedRaster:
+    """Find where a file lies on a grid. Raises ``RasterError`` where its CRS cannot reach the grid's."""
+    same_crs = CRS.from_user_input(header.crs) == CRS.from_user_input(grid.crs)
+    offset = grid.pixel_offset(header.transform) if same_crs else None
+    bounds = bounds_in(header, grid.crs)
+    scale = (1.0, 1.0) if offset is not None else _scale(header, grid, bounds)
+    return PlacedRaster(header=header, sha256=sha256, bounds=bounds, offset=offset, scale=scale)
+
+
+def bounds_in(header: RasterHeader, crs: str) -> Bounds:
+    """Give the box of a file in another CRS, its rim densified."""
+    try:
+        with gdal_environment():
+            box = Bounds(*transform_bounds(CRS.from_user_input(header.crs), CRS.from_user_input(crs), *header.bounds))
+    except Exception as error:  # rasterio raises several unrelated classes here
+        raise RasterError(f"{header.path}: cannot be brought from {header.crs} to {crs}") from error
+    if not all(map(math.isfinite, box)):
+        raise RasterError(f"{header.path}: lies outside what {crs} can show")
+    return box
+
+
+def _scale(header: RasterHeader, grid: TileGrid, bounds: Bounds) -> tuple[float, float]:
+    """Ratio of pixel sizes at the raster's centre; 1 where the source is coarser, since kernels never shrink."""
+    x, y = (bounds.left + bounds.right) / 2, (bounds.bottom + bounds.top) / 2
+    step = grid.resolution
+    xs, ys = _to_source([x, x + step, x], [y, y, y + step], header, grid.crs)
+    width = math.hypot((xs[1] - xs[0]) / header.resolution[0], (ys[1] - ys[0]) / header.resolution[1])
+    height = math.hypot((xs[2] - xs[0]) / header.resolution[0], (ys[2] - ys[0]) / header.resolution[1])
+    return min(1.0, 1 / width), min(1.0, 1 / height)
+
+
+def _to_source(xs: list[float], ys: list[float], header: RasterHeader, crs: str) -> npt.NDArray[np.float64]:
+    with gdal_environment():
+        moved = transform_points(CRS.from_user_input(crs), CRS.from_user_input(header.crs), xs, ys)
+    return np.asarray(moved[:2], dtype=np.float64)
+
+
+def read_tile(source: PlacedSource, tile: Tile) -> npt.NDArray[Any]:
+    """Read the pixels of one tile, (bands, rows, columns) in the modality's type, nodata where there is none.
+
+    Raises ``RasterError`` naming the file that cannot be read.
+    """
+    modality = source.modality
+    shape = (len(source.bands), *tile.grid.tile_shape)
+    canvas = np.full(shape, modality.nodata, dtype=modality.data_type)
+    for group in _pixel_rasters(source.touching(tile).rasters):
+        if group[0].offset is not None:
+            column, row = tile.pixel_origin
+            _paint_group(canvas, group, source, column, row, _grid_offsets(group))
+        else:
+            for rows, columns in _patches(tile.grid.tile_shape, group[0].scale, len(source.bands)):
+                _paint_warped(canvas[:, rows, columns], group, source, tile, rows.start, columns.start)
+    return canvas
+
+
+def _patches(shape: tuple[int, int], scale: tuple[float, float], bands: int) -> Iterator[tuple[slice, slice]]:
+    """Cut a tile in patches (rows, columns) whose source windows are of bounded size; mostly one."""
+    values = bands * shape[0] * shape[1] / (scale[0] * scale[1])
+    parts = math.ceil(math.sqrt(values / _MAX_WINDOW))
+    edges = [[length * part // parts for part in range(parts + 1)] for length in shape]
+    for top, bottom in pairwise(edges[0]):
+        for left, right in pairwise(edges[1]):
+            yield slice(top, bottom), slice(left, right)
+
+
+def _pixel_rasters(rasters: Iterable[PlacedRaster]) -> list[list[PlacedRaster]]:
+    """Group files that follow each other and share one pixel raster."""
+    return [list(group) for _, group in groupby(rasters, key=_pixel_raster)]
+
+
+def _pixel_raster(raster: PlacedRaster) -> tuple[object, ...]:
+    if raster.offset is not None:
+        return ("grid",)
+    header = raster.header
+    width, height = header.resolution
+    phase = (header.transform.c / width) % 1, (header.transform.f / height) % 1
+    return header.crs, round(width, 12), round(height, 12), *(_phase_key(value) for value in phase)
+
+
+def _phase_key(value: float) -> float:
+    """Round to the tolerance of the grid, with 0.9999 and 0.0001 alike."""
+    return round(value / PIXEL_TOLERANCE) % round(1 / PIXEL_TOLERANCE)
+
+
+def _grid_offsets(group: list[PlacedRaster]) -> list[tuple[int, int]]:
+    return [raster.offset for raster in group if raster.offset is not None]
+
+
+def _source_offsets(group: list[PlacedRaster]) -> list[tuple[int, int]]:
+    """Whole-pixel offsets of the files of a group from the corner of its first file."""
+    first = group[0].header
+    return [
+        (
+            round((raster.header.transform.c - first.transform.c) / first.resolution[0]),
+            round((first.transform.f - raster.header.transform.f) / first.resolution[1]),
+        )
+        for raster in group
+    ]
+
+
+def _paint_group(
+    canvas: npt.NDArray[Any],
+    group: list[PlacedRaster],
+    source: PlacedSource,
+    column: int,
+    row: int,
+    offsets: list[tuple[int, int]],
+) -> None:
+    """Paint files of one pixel raster on a canvas whose corner stands at (column, row) of that raster."""
+    rows, columns = canvas.shape[1:]
+    for raster, (left, top) in zip(group, offsets, strict=True):
+        height, width = raster.header.shape
+        col0, col1 = max(column, left), min(column + columns, left + width)
+        row0, row1 = max(row, top), min(row + rows, top + height)
+        if col0 >= col1 or row0 >= row1:
+            continue
+        window = Window(col0 - left, row0 - top, col1 - col0, row1 - row0)
+        pixels, valid = read_window(raster.header, source.bands, window)
+        part = canvas[:, row0 - row : row1 - row, col0 - column : col1 - column]
+        np.copyto(part, pixels, where=valid, casting="safe")
+
+
+def _paint_warped(
+    canvas: npt.NDArray[Any], group: list[PlacedRaster], source: PlacedSource, tile: Tile, row: int, column: int
+) -> None:
+    """Warp a group to a patch of a tile, whose corner stands at (row, column), and paint it.
+
+    The part of the group that the patch's kernels can reach is joined first.
+    """
+    transform = tile.transform @ Affine.translation(column, row)
+    offsets = _source_offsets(group)
+    box = _needed(group, offsets, transform, canvas.shape[1:], tile.grid.crs)
+    if box is None:
+        return
+    left, top, columns, rows = box
+    modality = source.modality
+    joined = np.full((len(source.bands), rows, columns), modality.nodata, dtype=modality.data_type)
+    _paint_group(joined, group, source, left, top, offsets)
+    moved = group[0].header.transform @ Affine.translation(left, top)
+    pixels = _warp(joined, moved, group, modality, transform, canvas.shape[1:], tile.grid.crs)
+    np.copyto(canvas, pixels, where=is_valid(pixels, modality.nodata))
+
+
+def _needed(
+    group: list[PlacedRaster], offsets: list[tuple[int, int]], transform: Affine, shape: tuple[int, ...], crs: str
+) -> tuple[int, int, int, int] | None:
+    """Give the window (column, row, columns, rows) of a group's pixel raster that a patch's kernels can reach."""
+    header, scale = group[0].header, group[0].scale
+    columns, rows = np.meshgrid(np.linspace(0, shape[1], _PROBES), np.linspace(0, shape[0], _PROBES))
+    xs, ys = transform @ np.stack([columns.ravel(), rows.ravel()])
+    moved = _to_source(xs.tolist(), ys.tolist(), header, crs)
+    moved = moved[:, np.isfinite(moved).all(axis=0)]
+    if not moved.size:
+        return None
+    columns, rows = ~header.transform @ moved
+    pad = [math.ceil(_KERNEL_RADIUS / factor) + 1 for factor in scale]
+    heights, widths = zip(*(raster.header.shape for raster in group), strict=True)
+    lefts, tops = zip(*offsets, strict=True)
+    col0, col1 = _clip(columns, pad[0], lefts, widths)
+    row0, row1 = _clip(rows, pad[1], tops, heights)
+    return (col0, row0, col1 - col0, row1 - row0) if col0 < col1 and row0 < row1 else None
+
+
+def _clip(
+    places: npt.NDArray[np.float64], pad: int, starts: tuple[int, ...], lengths: tuple[int, ...]
+) -> tuple[int, int]:
+    """Pad the range of ``places`` and clip it to what the files of a group cover along one axis."""
+    end = max(start + length for start, length in zip(starts, lengths, strict=True))
+    return max(math.floor(places.min()) - pad, min(starts)), min(math.ceil(places.max()) + pad, end)
+
+
+def _warp(
+    pixels: npt.NDArray[Any],
+    source_transform: Affine,
+    group: list[PlacedRaster],
+    modality: Modality,
+    transform: Affine,
+    shape: tuple[int, ...],
+    crs: str,
+) -> npt.NDArray[Any]:
+    """Warp pixels (bands, rows, columns) to a patch of the grid."""
+    count, rows, columns = pixels.shape
+    profile = {"count": count, "height": rows, "width": columns, "dtype": pixels.dtype}
+    with gdal_environment(), MemoryFile() as memory:
+        with memory.open(driver="GTiff", crs=group[0].header.crs, transform=source_transform, **profile) as dataset:
+            dataset.write(pixels)
+        with (
+            memory.open(driver="GTiff") as dataset,
+            WarpedVRT(
+                dataset,
+                crs=crs,
+                transform=transform,
+                height=shape[0],
+                width=shape[1],
+                resampling=Resampling[modality.resampling],
+                src_nodata=modality.nodata if _has_holes(group, modality) else None,
+                nodata=modality.nodata,
+                tolerance=EXACT,
+                # Left alone, GDAL takes the ratio from each chunk, and chunks differ from tile to tile.
+                XSCALE=repr(group[0].scale[0]),
+                YSCALE=repr(group[0].scale[1]),
+                # A pixel may be nodata in one band and valid in the others.
+                UNIFIED_SRC_NODATA="NO",
+                INIT_DEST="NO_DATA",
+            ) as warped,
+        ):
+            return warped.read()  # type: ignore[no-any-return]
+
+
+def _has_holes(group: list[PlacedRaster], modality: Modality) -> bool:
+    """Whether nodata may stand in a joined group; the same for every tile of an area.
+
+    A single file that declares neither nodata nor a mask has none: there, the modality's nodata is a value like others.
+    """
+    declared = any(raster.header.nodata is not None or raster.header.has_mask for raster in group)
+    return declared or len(group) > 1 or np.issubdtype(np.dtype(modality.data_type), np.inexact)
