@@ -28,7 +28,12 @@ from catalog_builder.workspace import Overlay, Workspace, open_workspace
 _ITEMS_PER_PART = 2000
 _INDEX_PARTS = "index"
 
-TileBuilder = Callable[[TileJob, Overlay], TileResult]
+class TileBuilder(Protocol):
+    """Builds one tile; a module's function, so that it can be sent to a worker."""
+
+    def __call__(self, job: TileJob, overlay: Overlay) -> TileResult:
+        """Stage the files of a tile and tell what became of it."""
+
 
 
 class Progress(Protocol):
@@ -69,10 +74,10 @@ class _AreaState:
     """An area under way."""
 
     area: PlannedArea
+    waiting: int
+    """Tiles that have not ended."""
     results: list[TileResult] = field(default_factory=list)
     failures: list[tuple[str, str]] = field(default_factory=list)
-    waiting: int = 0
-    submitted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,22 +163,16 @@ class _Builder:
         done = [area for area in known.values() if area is not None]
         changed = [area for area in self.plan.areas if known[area.area.name] is None]
         self.progress.start(sum(len(area.tiles) for area in changed))
-        states = [_AreaState(area) for area in changed]
-        work = partial(_build_one, make_tile=self.make_tile, overlay=self.overlay)
-        for (state, job), future in unordered(self.executor, work, self._jobs(states, done), self.window):
-            state.waiting -= 1
+        states = {area.area.name: _AreaState(area, waiting=len(area.tiles)) for area in changed}
+        jobs = (job for area in changed for job in area.jobs())
+        work = partial(self.make_tile, overlay=self.overlay)
+        for job, future in unordered(self.executor, work, jobs, self.window):
+            state = states[f"{job.place.template.id}/{job.place.area}"]
             self._take(state, job, future)
-            if state.submitted and not state.waiting:
-                done += self._end_area(state)
+            state.waiting -= 1
+            if not state.waiting:
+                done += self._end_area(states.pop(state.area.area.name))
         return done
-
-    def _jobs(self, states: Iterable[_AreaState], done: list[_DoneArea]) -> Iterator[tuple[_AreaState, TileJob]]:
-        for state in states:
-            # Counted ahead, so that no area looks finished while its jobs are still being handed out.
-            state.waiting = len(state.area.tiles)
-            state.submitted = True
-            for job in state.area.jobs():
-                yield state, job
 
     def _take(self, state: _AreaState, job: TileJob, future: "Future[TileResult]") -> None:
         try:
@@ -337,10 +336,6 @@ class _Builder:
         if path is None:
             raise BuildError(f"{href}: went away during the build; run the same command again")
         return path
-
-
-def _build_one(work: tuple[_AreaState, TileJob], *, make_tile: TileBuilder, overlay: Overlay) -> TileResult:
-    return make_tile(work[1], overlay)
 
 
 def _check_sources(state: _AreaState) -> None:

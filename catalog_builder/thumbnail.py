@@ -81,7 +81,7 @@ def encode_png(image: Image) -> bytes:
     """Pack an image (channels, rows, columns) as PNG."""
     count, rows, columns = image.shape
     # A transform that says nothing, but is none of the identity that rasterio warns of.
-    profile = {"count": count, "height": rows, "width": columns, "dtype": "uint8", "transform": Affine.scale(1, -1)}
+    profile = {"count": count, "height": rows, "width": columns, "dtype": "uint8", "transform": Affine.scale(2, -2)}
     with gdal_environment(), MemoryFile(ext=".png") as target:
         with rasterio.open("", "w+", driver="MEM", **profile) as dataset:
             dataset.write(image)
