@@ -6,7 +6,7 @@ nothing changed is not looked at tile by tile.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -28,12 +28,12 @@ from catalog_builder.workspace import Overlay, Workspace, open_workspace
 _ITEMS_PER_PART = 2000
 _INDEX_PARTS = "index"
 
+
 class TileBuilder(Protocol):
     """Builds one tile; a module's function, so that it can be sent to a worker."""
 
     def __call__(self, job: TileJob, overlay: Overlay) -> TileResult:
         """Stage the files of a tile and tell what became of it."""
-
 
 
 class Progress(Protocol):
@@ -92,7 +92,7 @@ class _DoneArea:
 
     @property
     def folder(self) -> str:
-        """href of the area's folder."""
+        """Href of the area's folder."""
         return layout.area(self.collection, self.summary.id)
 
 

@@ -91,7 +91,7 @@ def summarize(area: PlannedArea, results: Iterable[TileResult]) -> AreaSummary:
 
 def enclosing_box(boxes: Iterable[Iterable[float]]) -> tuple[float, ...]:
     """Give the box around boxes; where one crosses the antimeridian, the result does."""
-    west, south, east, north = zip(*boxes, strict=True)
+    west, south, east, north = (list(values) for values in zip(*boxes, strict=True))
     if any(w > e for w, e in zip(west, east, strict=True)):
         # Count all longitudes east of Greenwich, so that the crossing box is in one piece.
         west, east = [w % 360 for w in west], [e % 360 for e in east]

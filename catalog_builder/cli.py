@@ -44,7 +44,7 @@ class _Group(click.Group):
 @click.group(cls=_Group, context_settings=_CONTEXT)
 @click.version_option(__version__, prog_name="catalog-builder")
 def main() -> None:
-    """Processed rasters in, a static STAC release out.
+    r"""Processed rasters in, a static STAC release out.
 
     \b
     catalog-builder demo                         see it work on synthetic rasters
@@ -64,9 +64,7 @@ def _templates_option(command: Command) -> Command:
 
 
 def _jobs_option(command: Command) -> Command:
-    return click.option(
-        "--jobs", type=click.IntRange(min=1), help="Worker processes. Default: one a core."
-    )(command)
+    return click.option("--jobs", type=click.IntRange(min=1), help="Worker processes. Default: one a core.")(command)
 
 
 def _json_option(command: Command) -> Command:
@@ -91,9 +89,7 @@ Examples:
 @click.option("--quick", is_flag=True, help="Read headers only: tiles by extent, without their share of valid pixels.")
 @_json_option
 @_quiet_option
-def plan(
-    sources: Path, templates: Path | None, jobs: int | None, quick: bool, as_json: bool, quiet: bool
-) -> None:
+def plan(sources: Path, templates: Path | None, jobs: int | None, quick: bool, as_json: bool, quiet: bool) -> None:
     """Tell what SOURCES (a sources.toml, or a folder of them) would become.
 
     Areas, tiles, modalities, coverage and bytes of pixels. Pixels are read to tell which tiles have too few valid
@@ -315,8 +311,8 @@ def _report_document(report: Any) -> dict[str, Any]:
 def _print_report(report: Any, release: Path) -> None:
     if report.files:
         click.echo(
-            f"{release}: {report.items:,} items in {report.areas:,} areas, {report.assets:,} assets, {size(report.size)}; "
-            f"{report.files:,} files changed, {size(report.written)} of COGs written in {duration(report.seconds)}"
+            f"{release}: {report.items:,} items in {report.areas:,} areas, {report.assets:,} assets, "
+            f"{size(report.size)}; {report.files:,} files changed, {size(report.written)} of COGs written in {duration(report.seconds)}"
         )
     else:
         click.echo(f"{release}: nothing to do: {report.items:,} items in {report.areas:,} areas are up to date")
@@ -332,7 +328,8 @@ def _grouped(verb: str, pairs: Iterable[tuple[str, str]]) -> list[str]:
     lines = [f"{verb}: {name}: {why}" for name, why in pairs[:10]]
     if len(pairs) > len(lines):
         reasons = Counter(why.split()[0] for _, why in pairs[10:])
-        lines.append(f"{verb}: {len(pairs) - 10} more tiles ({', '.join(f'{n} for {key}' for key, n in reasons.items())})")
+        counts = ", ".join(f"{count} for {key}" for key, count in reasons.items())
+        lines.append(f"{verb}: {len(pairs) - 10} more tiles ({counts})")
     return lines
 
 

@@ -44,8 +44,8 @@ class CogBand:
     data_type: str
     nodata: float | None
     statistics: Mapping[str, float]
-    """``minimum``, ``maximum``, ``mean``, ``stddev`` over valid pixels, and ``valid_percent``; the latter alone where no
-    pixel is valid."""
+    """``minimum``, ``maximum``, ``mean``, ``stddev`` over valid pixels, and ``valid_percent``; the latter alone where
+    no pixel is valid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ def encode(pixels: npt.NDArray[Any], modality: Modality, tile: Tile, options: Co
             # An overview that the source already has spares the driver its own compressed detour.
             overview = Resampling.mode if modality.is_classes else Resampling.average
             dataset.build_overviews(_overview_factors(pixels.shape, options.blocksize), overview)
-            copy_raster(dataset, target.name, driver="COG", **_creation_options(pixels.dtype, modality, options))
+            copy_raster(dataset, target.name, driver="COG", **_creation_options(modality, options))
         return bytes(target.getbuffer())
 
 
@@ -104,7 +104,7 @@ def _overview_factors(shape: tuple[int, ...], blocksize: int) -> list[int]:
     return [2**step for step in range(1, steps + 1)]
 
 
-def _creation_options(data_type: np.dtype[Any], modality: Modality, options: CogOptions) -> dict[str, Any]:
+def _creation_options(modality: Modality, options: CogOptions) -> dict[str, Any]:
     # Classes repeat whole runs of one value, which differences would only break up.
     predictor = "NO" if modality.is_classes else "YES"
     return {
@@ -196,4 +196,4 @@ def _same_transform(one: tuple[float, ...], other: Affine) -> bool:
 def read_valid(path: Path, nodata: float) -> npt.NDArray[np.bool_]:
     """Tell where a COG has a valid pixel in any band, (rows, columns)."""
     with gdal_environment(), rasterio.open(path, driver="GTiff") as dataset:
-        return is_valid(dataset.read(), nodata).any(axis=0)  # type: ignore[no-any-return]
+        return np.asarray(is_valid(dataset.read(), nodata).any(axis=0))

@@ -59,7 +59,7 @@ def _process_pool(jobs: int) -> Iterator[Executor]:
 
 
 def _end_with_parent() -> None:
-    """Let a worker end when the build is killed, or it would go on writing to a release that another build has taken."""
+    """Let a worker end when its build is killed, or it would go on writing to what another build has taken over."""
     parent = multiprocessing.parent_process()
 
     def watch() -> None:
@@ -77,11 +77,11 @@ def _dask_executor(address: str) -> Iterator[Executor]:
     except ImportError as error:
         raise UsageError("--scheduler needs Dask: pip install 'catalog-builder[dask]'") from error
     try:
-        client = Client(address, timeout="10s", set_as_default=False)
+        client = Client(address, timeout="10s", set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, TimeoutError) as error:
         raise UsageError(f"--scheduler {address}: no Dask scheduler answers there") from error
     with client:
-        yield client.get_executor(pure=False)
+        yield client.get_executor(pure=False)  # type: ignore[no-untyped-call]
 
 
 def unordered(
@@ -89,8 +89,8 @@ def unordered(
 ) -> Iterator[tuple[Job, "Future[Result]"]]:
     """Run ``function`` over jobs and give each job with its finished future, as they end.
 
-    At most ``window`` jobs are under way, so that neither jobs nor results pile up. When the caller stops early, what has
-    not begun is cancelled and what has begun is waited for.
+    At most ``window`` jobs are under way, so that neither jobs nor results pile up. When the caller stops early, what
+    has not begun is cancelled and what has begun is waited for.
     """
     pending: dict[Future[Result], Job] = {}
     try:

@@ -68,13 +68,13 @@ def valid_polygon(valid: npt.NDArray[np.bool_], tile: Tile) -> Geometry:
 
 def _simplify_tolerance(tile: Tile) -> float:
     """Degrees of latitude: the staircase of a slanted rim is no outline worth keeping."""
-    metres = tile.grid.resolution * CRS.from_user_input(tile.grid.crs).linear_units_factor[1]
+    metres = tile.grid.resolution * float(CRS.from_user_input(tile.grid.crs).linear_units_factor[1])
     return _SIMPLIFY_PIXELS * metres / _METRES_PER_DEGREE
 
 
 def bounding_box(geometry: Geometry) -> list[float]:
     """Give west, south, east, north; west is larger than east across the antimeridian (RFC 7946)."""
     if geometry["type"] != "Polygon":
-        return list(antimeridian.bbox(geometry))
+        return list(antimeridian.bbox(dict(geometry)))
     longitudes, latitudes = zip(*geometry["coordinates"][0], strict=True)
     return [min(longitudes), min(latitudes), max(longitudes), max(latitudes)]

@@ -7,6 +7,7 @@ f)`` as STAC's ``proj:transform`` and ``rasterio.Affine`` have them.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from affine import Affine
@@ -85,7 +86,7 @@ class TileGrid:
         return TileRange(grid=self, columns=columns, rows=rows)
 
     def pixel_offset(self, transform: Affine) -> tuple[int, int] | None:
-        """Give the whole-pixel (column, row) of a raster's corner counted from the origin, or None if it is off-grid."""
+        """Give column, row of a raster's corner in whole pixels from the origin, or None where it is off the grid."""
         if not math.isclose(transform.a, self.resolution, rel_tol=1e-9):
             return None
         if not math.isclose(transform.e, -self.resolution, rel_tol=1e-9) or transform.b or transform.d:
@@ -157,7 +158,7 @@ class Tile:
         corners = [(left, top), (left, bottom), (right, bottom), (right, top), (left, top)]
         ring = [
             (x0 + (x1 - x0) * step / points_per_side, y0 + (y1 - y0) * step / points_per_side)
-            for (x0, y0), (x1, y1) in zip(corners, corners[1:], strict=False)
+            for (x0, y0), (x1, y1) in pairwise(corners)
             for step in range(points_per_side)
         ]
         return [*ring, corners[0]]

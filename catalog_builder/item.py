@@ -62,7 +62,7 @@ class TilePlace:
     area_title: str
     root_title: str
     parent: str
-    """href of the catalog that lists the item."""
+    """Href of the catalog that lists the item."""
     parent_title: str
 
     @property
@@ -72,11 +72,11 @@ class TilePlace:
 
     @property
     def href(self) -> str:
-        """href of the item's document."""
+        """Href of the item's document."""
         return layout.item(self.template.id, self.area, self.item_id)
 
     def file(self, name: str) -> str:
-        """href of a file of the item."""
+        """Href of a file of the item."""
         return layout.asset(self.template.id, self.area, self.item_id, name)
 
 
@@ -132,11 +132,9 @@ def _interval(start: datetime, end: datetime) -> dict[str, Any]:
 
 def _grid_code(place: TilePlace) -> str:
     """A cell of a whole CRS is named by the CRS, one of an area's own grid by the area."""
-    if place.template.grid.origin == "global":
-        scope = place.tile.grid.crs.replace(":", "")
-    else:
-        scope = place.area
-    return f"DREAM-{scope}_{place.tile.name}"
+    designation = "".join(letter for letter in place.template.id.upper() if letter.isalnum())
+    scope = place.tile.grid.crs.replace(":", "") if place.tile.grid.rows == "north" else place.area
+    return f"{designation}-{scope}_{place.tile.name}"
 
 
 def _links(place: TilePlace) -> list[dict[str, Any]]:
@@ -185,9 +183,7 @@ def asset_document(record: AssetRecord) -> dict[str, Any]:
         "href": f"./{layout.asset_file(modality.key)}",
         "type": str(MediaType.COG),
         **{key: value for key, value in modality.document.items() if key not in _NOT_COPIED},
-        "bands": [
-            _band_document(authored, band) for authored, band in zip(modality.bands, cog.bands, strict=True)
-        ],
+        "bands": [_band_document(authored, band) for authored, band in zip(modality.bands, cog.bands, strict=True)],
         "start_datetime": first,
         "end_datetime": last,
         "proj:code": cog.crs,

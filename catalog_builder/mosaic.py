@@ -227,18 +227,24 @@ def _needed(
     """Give the window (column, row, columns, rows) of a group's pixel raster that a patch's kernels can reach."""
     header, scale = group[0].header, group[0].scale
     columns, rows = np.meshgrid(np.linspace(0, shape[1], _PROBES), np.linspace(0, shape[0], _PROBES))
-    xs, ys = transform @ np.stack([columns.ravel(), rows.ravel()])
+    xs, ys = _apply(transform, np.stack([columns.ravel(), rows.ravel()]))
     moved = _to_source(xs.tolist(), ys.tolist(), header, crs)
     moved = moved[:, np.isfinite(moved).all(axis=0)]
     if not moved.size:
         return None
-    columns, rows = ~header.transform @ moved
+    columns, rows = _apply(~header.transform, moved)
     pad = [math.ceil(_KERNEL_RADIUS / factor) + 1 for factor in scale]
     heights, widths = zip(*(raster.header.shape for raster in group), strict=True)
     lefts, tops = zip(*offsets, strict=True)
     col0, col1 = _clip(columns, pad[0], lefts, widths)
     row0, row1 = _clip(rows, pad[1], tops, heights)
     return (col0, row0, col1 - col0, row1 - row0) if col0 < col1 and row0 < row1 else None
+
+
+def _apply(transform: Affine, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Apply a transform to points, (2, n): x and y."""
+    matrix = np.array(transform, dtype=np.float64).reshape(3, 3)
+    return matrix[:2, :2] @ points + matrix[:2, 2:]
 
 
 def _clip(

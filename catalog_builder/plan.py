@@ -267,9 +267,7 @@ def _extent(area: Area, crs: str, headers: dict[str, list[RasterHeader]]) -> Bou
     return extent
 
 
-def lay_grid(
-    area: Area, template: Template, crs: str, extent: Bounds, headers: Iterable[RasterHeader]
-) -> TileGrid:
+def lay_grid(area: Area, template: Template, crs: str, extent: Bounds, headers: Iterable[RasterHeader]) -> TileGrid:
     """Lay the grid of an area by the template's rule, or at the area's own origin."""
     rule = template.grid
     if area.origin is None and rule.origin == "global":
@@ -287,7 +285,7 @@ def lay_grid(
 
 
 def _corner(extent: Bounds, resolution: float, crs: str, headers: Iterable[RasterHeader]) -> tuple[float, float]:
-    """Give the area's own corner, on the pixel raster of the first source that could be copied, else on whole pixels."""
+    """Give the area's own corner, on the pixels of the first source that could be copied, else on whole pixels."""
     phase = next((phase for header in headers if (phase := _phase(header, resolution, crs))), (0.0, 0.0))
     column = math.floor((extent.left - phase[0]) / resolution + 1e-6)
     row = math.ceil((extent.top - phase[1]) / resolution - 1e-6)
@@ -318,7 +316,7 @@ def planned_for(planned: PlannedSource, tile: Tile) -> PlannedSource:
 
 
 def pixel_inputs(planned: PlannedSource, tile: Tile, template: Template) -> str:
-    """Digest of all that the file of one modality of one tile depends on. ``planned`` has only the files that meet it."""
+    """Digest of all that the COG of one tile depends on; ``planned`` has only the files that meet the tile."""
     modality, cog = planned.modality, template.cog
     return jsonio.digest(
         {

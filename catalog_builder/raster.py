@@ -207,7 +207,7 @@ def read_window(
 
 def is_valid(pixels: npt.NDArray[Any], nodata: float | None) -> npt.NDArray[np.bool_]:
     """Tell where pixels are neither nodata nor NaN; same shape as ``pixels``."""
-    valid = np.ones(pixels.shape, dtype=np.bool_)
+    valid: npt.NDArray[np.bool_] = np.ones(pixels.shape, dtype=np.bool_)
     if nodata is not None and not np.isnan(nodata):
         valid &= pixels != nodata
     if np.issubdtype(pixels.dtype, np.inexact):

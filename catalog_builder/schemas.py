@@ -129,9 +129,7 @@ class SchemaStore:
         found: list[SchemaError] = []
         if core is None:
             path = "/stac_version" if version != STAC_VERSION else "/type"
-            message = (
-                f"no core schema for {kind!r} of STAC {version!r}, only {', '.join(CORE)} of {STAC_VERSION}"
-            )
+            message = f"no core schema for {kind!r} of STAC {version!r}, only {', '.join(CORE)} of {STAC_VERSION}"
             found.append(SchemaError(schema=_CORE_ROOT, path=path, message=message))
         for uri in dict.fromkeys([*([core] if core else []), *_extensions(document)]):
             found += self._validator(uri).errors(document)
@@ -209,9 +207,7 @@ def _place(uri: str) -> str:
     """Where a schema lies under a mirror: `host/path`. Raises _SchemaMissingError for an unsafe URI."""
     match = _URI.fullmatch(uri)
     if match is None:
-        raise _SchemaMissingError(
-            f"{uri!r} is no plain https:// address of a schema; correct it or leave it out"
-        )
+        raise _SchemaMissingError(f"{uri!r} is no plain https:// address of a schema; correct it or leave it out")
     return match[1]
 
 

@@ -196,9 +196,7 @@ class _Handler(BaseHTTPRequestHandler):
     def end_headers(self) -> None:
         """Every answer is open to every origin, the refusals of the base class included."""
         self.send_header("Access-Control-Allow-Origin", "*")
-        self.send_header(
-            "Access-Control-Expose-Headers", "Content-Range, ETag, Content-Length, Accept-Ranges"
-        )
+        self.send_header("Access-Control-Expose-Headers", "Content-Range, ETag, Content-Length, Accept-Ranges")
         super().end_headers()
 
     def log_message(self, format: str, *args: object) -> None:

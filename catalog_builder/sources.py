@@ -19,7 +19,8 @@ from catalog_builder.template import Template, TemplateSet
 AREA_KEYS = ("collection", "id", "title", "crs", "origin", "required", "source")
 SOURCE_KEYS = ("asset", "href", "datetime", "start_datetime", "end_datetime", "bands", "properties")
 OWN_FIELDS = frozenset(
-    "href type title roles bands gsd datetime start_datetime end_datetime dream:inputs dream:resampling".split()
+    ("href", "type", "title", "roles", "bands", "gsd", "datetime", "start_datetime", "end_datetime")
+    + ("dream:inputs", "dream:resampling")
 )
 OWN_PREFIXES = ("proj:", "file:")
 
@@ -182,9 +183,7 @@ def _interval(entry: Mapping[str, Any], where: str) -> tuple[datetime, datetime]
 def _instant(value: Any, key: str, where: str) -> datetime:
     if not isinstance(value, datetime) or value.tzinfo is None:
         shown = value if isinstance(value, date | datetime | clock_time) else repr(value)
-        raise SourcesError(
-            f"{where}: {key} {shown} has no time zone; write it as 2009-08-13T00:00:00Z, without quotes"
-        )
+        raise SourcesError(f"{where}: {key} {shown} has no time zone; write it as 2009-08-13T00:00:00Z, without quotes")
     return value
 
 
@@ -203,9 +202,7 @@ def _properties(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
         raise SourcesError(f"{where}: properties is not a table")
     for key in properties:
         if key in OWN_FIELDS or key.startswith(OWN_PREFIXES):
-            raise SourcesError(
-                f"{where}: properties.{key} is written by the builder from the file; take it out"
-            )
+            raise SourcesError(f"{where}: properties.{key} is written by the builder from the file; take it out")
     return {key: _json_value(value) for key, value in properties.items()}
 
 
@@ -225,9 +222,7 @@ def _required(entry: Mapping[str, Any], where: str, template: Template) -> tuple
         raise SourcesError(f"{where}: required {required!r} is not a list of modalities")
     for key in required:
         if key not in template.modalities:
-            raise SourcesError(
-                f"{where}: required: no such modality: {key!r}{_nearest(key, template.modalities)}"
-            )
+            raise SourcesError(f"{where}: required: no such modality: {key!r}{_nearest(key, template.modalities)}")
     return tuple(required)
 
 
@@ -235,9 +230,7 @@ def _check_assets(sources: tuple[Source, ...], required: tuple[str, ...], where:
     assets = [source.asset for source in sources]
     for asset in assets:
         if assets.count(asset) > 1:
-            raise SourcesError(
-                f"{where}: two sources for {asset!r}; give one with a list of files as its href"
-            )
+            raise SourcesError(f"{where}: two sources for {asset!r}; give one with a list of files as its href")
     missing = [key for key in required if key not in assets]
     if missing:
         some = ", ".join(f'"{key}"' for key in required if key in assets)

@@ -190,7 +190,7 @@ def _data_type(bands: list[Any], where: str) -> str:
     if types:
         raise TemplateError(f"{where}: all bands of a GeoTIFF have one data_type, here they differ")
     try:
-        return np.dtype(name).name
+        return str(np.dtype(name).name)
     except TypeError as error:
         raise TemplateError(f"{where}: unknown data_type {name!r}") from error
 

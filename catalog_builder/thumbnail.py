@@ -44,7 +44,7 @@ def draw(path: Path, render: Mapping[str, Any], size: int) -> Image:
         # Labels are picked, values averaged: from the overview, so little is read.
         resampling = Resampling.nearest if classes else Resampling.average
         pixels = dataset.read(bands, out_shape=(len(bands), size, size), resampling=resampling)
-    valid = is_valid(pixels, nodata).all(axis=0)
+    valid = np.asarray(is_valid(pixels, nodata).all(axis=0))
     if classes:
         return _paint_classes(pixels[0], valid, classes)
     levels = _rescale(pixels, valid, render.get("rescale", [[0, 255]]))

@@ -158,14 +158,10 @@ def _build_asset(job: TileJob, planned: PlannedSource, old: dict[str, Any], over
     if not _enough(share, job.place.template):
         return _Outcome(valid_percent=share, pixels=pixels.nbytes)
     made = _write_cog(job, planned, pixels, overlay)
-    return _Outcome(
-        valid_percent=share, record=_record(planned, made, inputs), pixels=pixels.nbytes, written=made.size
-    )
+    return _Outcome(valid_percent=share, record=_record(planned, made, inputs), pixels=pixels.nbytes, written=made.size)
 
 
-def _kept_cog(
-    job: TileJob, key: str, inputs: str, old: dict[str, Any], overlay: Overlay
-) -> cog.CogAsset | None:
+def _kept_cog(job: TileJob, key: str, inputs: str, old: dict[str, Any], overlay: Overlay) -> cog.CogAsset | None:
     """Give the COG of an earlier build where it was made from the same inputs and is still there, whole."""
     asset = old.get("assets", {}).get(key, {})
     if asset.get("dream:inputs") != inputs:
@@ -252,9 +248,7 @@ def _finish(
     )
 
 
-def _thumbnail(
-    job: TileJob, records: list[AssetRecord], old: dict[str, Any], overlay: Overlay
-) -> FileRecord | None:
+def _thumbnail(job: TileJob, records: list[AssetRecord], old: dict[str, Any], overlay: Overlay) -> FileRecord | None:
     """Draw the first render of the template whose asset is there, unless it was drawn before."""
     by_key = {record.modality.key: record for record in records}
     for name in job.place.template.thumbnail:
@@ -284,9 +278,7 @@ def _kept_thumbnail(href: str, inputs: str, old: dict[str, Any], overlay: Overla
     return FileRecord(size=asset["file:size"], sha256=sha256_of(asset), inputs=inputs)
 
 
-def _geometry(
-    job: TileJob, records: list[AssetRecord], old: dict[str, Any], overlay: Overlay
-) -> Geometry:
+def _geometry(job: TileJob, records: list[AssetRecord], old: dict[str, Any], overlay: Overlay) -> Geometry:
     """Outline the pixels that are valid in any band of any modality."""
     if any(_full(record) for record in records):
         return job.outline

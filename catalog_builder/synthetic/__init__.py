@@ -46,7 +46,7 @@ class Raster:
 
 
 def write_synthetic_sources(
-    directory: Path, progress: Callable[[str], None] = lambda line: None, *, size: int = SIZE
+    directory: Path, progress: Callable[[str], None] = lambda _: None, *, size: int = SIZE
 ) -> Path:
     """Write the rasters of all areas and, last of all, the `sources.toml` that lists them; return its path.
 
@@ -153,9 +153,7 @@ def elevation_model(height: Floats, crs: CRS, transform: Affine) -> Raster:
         dst_nodata=math.nan, resampling=Resampling.average,
     )  # fmt: skip
     pixels = np.where(np.isnan(metres), -32768, np.rint(metres)).astype(np.int16)[None]
-    return Raster(
-        pixels=pixels, bands=("elevation",), nodata=-32768, crs=CRS.from_epsg(4326), transform=cells
-    )
+    return Raster(pixels=pixels, bands=("elevation",), nodata=-32768, crs=CRS.from_epsg(4326), transform=cells)
 
 
 def _write_raster(path: Path, raster: Raster) -> None:

@@ -262,9 +262,7 @@ class Settlement:
         v = south * np.cos(self.angle) - east * np.sin(self.angle) - bend
         street = (u % self.street < 8) | (v % (1.5 * self.street) < 8)
         luck = uniform_hash(np.floor(u / self.lot).astype(np.int32), np.floor(v / self.lot).astype(np.int32))
-        house = (
-            (u % self.lot < 0.62 * self.lot) & (v % self.lot < 0.7 * self.lot) & (luck < 0.95 - 0.45 * rim)
-        )
+        house = (u % self.lot < 0.62 * self.lot) & (v % self.lot < 0.7 * self.lot) & (luck < 0.95 - 0.45 * rim)
         ground[rim < 1] = self.ground
         ground[(rim < 1) & house] = Cover.BUILDING
         ground[(rim < 1) & street] = Cover.MINOR_ROAD
@@ -287,9 +285,7 @@ def steepness(height: Floats) -> Floats:
     return np.asarray(np.sqrt(south**2 + east**2), np.float32)
 
 
-def lay_network(
-    rng: np.random.Generator, terrain: Terrain, height: Floats, river: Floats, pixel: float
-) -> Network:
+def lay_network(rng: np.random.Generator, terrain: Terrain, height: Floats, river: Floats, pixel: float) -> Network:
     """A road from west to east, a highway and a railway from north to south, and settlements on the road."""
     size = len(height)
     middle = np.arange(COARSE, dtype=np.float32)[None, :] / COARSE
@@ -320,9 +316,7 @@ def settle(
     def place(col: float, off: float, part: float, street: float, lot: float, ground: Cover) -> Settlement:
         row = float(np.interp(col, np.arange(len(road)), road)) + off * len(road)
         angle = float(rng.uniform(0, np.pi / 2))
-        return Settlement(
-            row=row, col=col, radius=part * radius, angle=angle, street=street, lot=lot, ground=ground
-        )
+        return Settlement(row=row, col=col, radius=part * radius, angle=angle, street=street, lot=lot, ground=ground)
 
     works = place(centre + 0.95 * radius / pixel, 0.6 * terrain.town, 0.5, 260, 85, Cover.YARD)
     villages = [
