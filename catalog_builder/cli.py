@@ -312,7 +312,8 @@ def _print_report(report: Any, release: Path) -> None:
     if report.files:
         click.echo(
             f"{release}: {report.items:,} items in {report.areas:,} areas, {report.assets:,} assets, "
-            f"{size(report.size)}; {report.files:,} files changed, {size(report.written)} of COGs written in {duration(report.seconds)}"
+            f"{size(report.size)}; {report.files:,} files changed, {size(report.written)} of COGs written "
+            f"in {duration(report.seconds)}"
         )
     else:
         click.echo(f"{release}: nothing to do: {report.items:,} items in {report.areas:,} areas are up to date")

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from pyproj.aoi import AreaOfInterest
+from pyproj.database import query_utm_crs_info
 from rasterio.crs import CRS
 
 from catalog_builder import __version__, jsonio, layout
@@ -238,10 +240,16 @@ def _area_crs(area: Area, template: Template, headers: dict[str, list[RasterHead
 
 
 def utm_zone(bounds: Bounds) -> str:
-    """Give the code of the UTM zone of the centre of a box in longitude and latitude."""
+    """Give the code of the UTM zone (WGS 84) of the centre of a box in longitude and latitude.
+
+    Raises ``SourcesError`` near the poles, which have none.
+    """
     longitude, latitude = (bounds.left + bounds.right) / 2, (bounds.bottom + bounds.top) / 2
-    zone = min(max(math.floor((longitude + 180) / 6) + 1, 1), 60)
-    return f"EPSG:{(32600 if latitude >= 0 else 32700) + zone}"
+    centre = AreaOfInterest(longitude, latitude, longitude, latitude)
+    codes = sorted(info.code for info in query_utm_crs_info("WGS 84", centre))
+    if not codes:
+        raise SourcesError(f"no UTM zone at {longitude:.3f}, {latitude:.3f} (longitude, latitude); give the area a crs")
+    return f"EPSG:{codes[0]}"
 
 
 def _union(boxes: Iterable[Bounds]) -> Bounds:

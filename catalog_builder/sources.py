@@ -19,8 +19,10 @@ from catalog_builder.template import Template, TemplateSet
 AREA_KEYS = ("collection", "id", "title", "crs", "origin", "required", "source")
 SOURCE_KEYS = ("asset", "href", "datetime", "start_datetime", "end_datetime", "bands", "properties")
 OWN_FIELDS = frozenset(
-    ("href", "type", "title", "roles", "bands", "gsd", "datetime", "start_datetime", "end_datetime")
-    + ("dream:inputs", "dream:resampling")
+    (
+        *("href", "type", "title", "roles", "bands", "gsd", "datetime", "start_datetime", "end_datetime"),
+        *("dream:inputs", "dream:resampling"),
+    )
 )
 OWN_PREFIXES = ("proj:", "file:")
 
