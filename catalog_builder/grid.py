@@ -39,6 +39,10 @@ class Bounds(NamedTuple):
         )
         return box if box.left < box.right and box.bottom < box.top else None
 
+    def padded(self, margin: float) -> "Bounds":
+        """Give the box with a margin on each side."""
+        return Bounds(self.left - margin, self.bottom - margin, self.right + margin, self.top + margin)
+
     def union(self, other: "Bounds") -> "Bounds":
         """Give the smallest box around both."""
         return Bounds(

@@ -54,6 +54,8 @@ class PlacedRaster:
     """Column, row of its corner in whole pixels from the grid's origin; None where it is off the grid."""
     scale: tuple[float, float]
     """Target pixels per source pixel along x and y, at most 1: how far the kernel is widened when shrinking."""
+    reach: float
+    """How far beyond its box the file can matter to interpolation, in units of the grid's CRS; 0 on the grid."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,10 +67,13 @@ class PlacedSource:
     """Bands of the files, counted from 1."""
     rasters: tuple[PlacedRaster, ...]
     """In the order of painting."""
+    holes: bool
+    """Whether nodata may stand in the source. A single file of whole numbers that declares neither nodata nor a mask
+    has none: there, the modality's nodata is a value like others."""
 
     def touching(self, tile: Tile) -> "PlacedSource":
-        """Give the source with only those files whose box meets the tile."""
-        near = tuple(raster for raster in self.rasters if raster.bounds.intersection(tile.bounds))
+        """Give the source with only those files whose box, or what interpolation reaches beyond it, meets the tile."""
+        near = tuple(raster for raster in self.rasters if raster.bounds.padded(raster.reach).intersection(tile.bounds))
         return replace(self, rasters=near)
 
     @property
@@ -78,13 +83,40 @@ class PlacedSource:
         return "none" if copied else self.modality.resampling
 
 
-def place(header: RasterHeader, sha256: str, grid: TileGrid) -> PlacedRaster:
-    """Find where a file lies on a grid. Raises ``RasterError`` where its CRS cannot reach the grid's."""
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """Where an array of pixels lies."""
+
+    crs: str
+    transform: Affine
+    shape: tuple[int, ...]
+    """Rows, columns."""
+
+
+def place_source(
+    modality: Modality, bands: tuple[int, ...], files: Iterable[tuple[RasterHeader, str]], grid: TileGrid
+) -> PlacedSource:
+    """Find where the files of a source, header and SHA-256 of each, lie on a grid.
+
+    Files of one pixel raster get one scale: that of the first, so that their kernels agree along a seam. Raises
+    ``RasterError`` where the CRS of a file cannot reach the grid's.
+    """
+    rasters: list[PlacedRaster] = []
+    scales: dict[tuple[object, ...], tuple[float, float]] = {}
+    for header, sha256 in files:
+        raster = _place(header, sha256, grid)
+        rasters.append(replace(raster, scale=scales.setdefault(_pixel_raster(raster), raster.scale)))
+    declared = any(raster.header.nodata is not None or raster.header.has_mask for raster in rasters)
+    holes = declared or len(rasters) > 1 or np.issubdtype(np.dtype(modality.data_type), np.inexact)
+    return PlacedSource(modality=modality, bands=bands, rasters=tuple(rasters), holes=holes)
+
+
+def _place(header: RasterHeader, sha256: str, grid: TileGrid) -> PlacedRaster:
     same_crs = CRS.from_user_input(header.crs) == CRS.from_user_input(grid.crs)
     offset = grid.pixel_offset(header.transform) if same_crs else None
     bounds = bounds_in(header, grid.crs)
-    scale = (1.0, 1.0) if offset is not None else _scale(header, grid, bounds)
-    return PlacedRaster(header=header, sha256=sha256, bounds=bounds, offset=offset, scale=scale)
+    scale, reach = ((1.0, 1.0), 0.0) if offset is not None else _scale(header, grid, bounds)
+    return PlacedRaster(header=header, sha256=sha256, bounds=bounds, offset=offset, scale=scale, reach=reach)
 
 
 def bounds_in(header: RasterHeader, crs: str) -> Bounds:
@@ -99,14 +131,18 @@ def bounds_in(header: RasterHeader, crs: str) -> Bounds:
     return box
 
 
-def _scale(header: RasterHeader, grid: TileGrid, bounds: Bounds) -> tuple[float, float]:
-    """Ratio of pixel sizes at the raster's centre; 1 where the source is coarser, since kernels never shrink."""
+def _scale(header: RasterHeader, grid: TileGrid, bounds: Bounds) -> tuple[tuple[float, float], float]:
+    """Ratio of pixel sizes at the raster's centre, and the reach of a kernel.
+
+    The ratio is 1 where the source is coarser, since kernels never shrink.
+    """
     x, y = (bounds.left + bounds.right) / 2, (bounds.bottom + bounds.top) / 2
     step = grid.resolution
     xs, ys = _to_source([x, x + step, x], [y, y, y + step], header, grid.crs)
     width = math.hypot((xs[1] - xs[0]) / header.resolution[0], (ys[1] - ys[0]) / header.resolution[1])
     height = math.hypot((xs[2] - xs[0]) / header.resolution[0], (ys[2] - ys[0]) / header.resolution[1])
-    return min(1.0, 1 / width), min(1.0, 1 / height)
+    reach = (_KERNEL_RADIUS + 1) * step * max(1.0, 1 / width, 1 / height)
+    return (min(1.0, 1 / width), min(1.0, 1 / height)), reach
 
 
 def _to_source(xs: list[float], ys: list[float], header: RasterHeader, crs: str) -> npt.NDArray[np.float64]:
@@ -129,7 +165,9 @@ def read_tile(source: PlacedSource, tile: Tile) -> npt.NDArray[Any]:
             _paint_group(canvas, group, source, column, row, _grid_offsets(group))
         else:
             for rows, columns in _patches(tile.grid.tile_shape, group[0].scale, len(source.bands)):
-                _paint_warped(canvas[:, rows, columns], group, source, tile, rows.start, columns.start)
+                part = canvas[:, rows, columns]
+                transform = tile.transform @ Affine.translation(columns.start, rows.start)
+                _paint_warped(part, group, source, _Frame(tile.grid.crs, transform, part.shape[1:]))
     return canvas
 
 
@@ -200,35 +238,33 @@ def _paint_group(
         np.copyto(part, pixels, where=valid, casting="safe")
 
 
-def _paint_warped(
-    canvas: npt.NDArray[Any], group: list[PlacedRaster], source: PlacedSource, tile: Tile, row: int, column: int
-) -> None:
-    """Warp a group to a patch of a tile, whose corner stands at (row, column), and paint it.
+def _paint_warped(canvas: npt.NDArray[Any], group: list[PlacedRaster], source: PlacedSource, patch: _Frame) -> None:
+    """Warp a group to a patch of a tile and paint it on ``canvas``, (bands, rows, columns) of the patch.
 
     The part of the group that the patch's kernels can reach is joined first.
     """
-    transform = tile.transform @ Affine.translation(column, row)
     offsets = _source_offsets(group)
-    box = _needed(group, offsets, transform, canvas.shape[1:], tile.grid.crs)
+    box = _needed(group, offsets, patch)
     if box is None:
         return
-    left, top, columns, rows = box
-    modality = source.modality
+    column, row, columns, rows = box
+    modality, header = source.modality, group[0].header
     joined = np.full((len(source.bands), rows, columns), modality.nodata, dtype=modality.data_type)
-    _paint_group(joined, group, source, left, top, offsets)
-    moved = group[0].header.transform @ Affine.translation(left, top)
-    pixels = _warp(joined, moved, group, modality, transform, canvas.shape[1:], tile.grid.crs)
+    _paint_group(joined, group, source, column, row, offsets)
+    frame = _Frame(header.crs, header.transform @ Affine.translation(column, row), (rows, columns))
+    pixels = _warp(joined, frame, patch, source, group[0].scale)
     np.copyto(canvas, pixels, where=is_valid(pixels, modality.nodata))
 
 
 def _needed(
-    group: list[PlacedRaster], offsets: list[tuple[int, int]], transform: Affine, shape: tuple[int, ...], crs: str
+    group: list[PlacedRaster], offsets: list[tuple[int, int]], patch: _Frame
 ) -> tuple[int, int, int, int] | None:
     """Give the window (column, row, columns, rows) of a group's pixel raster that a patch's kernels can reach."""
     header, scale = group[0].header, group[0].scale
-    columns, rows = np.meshgrid(np.linspace(0, shape[1], _PROBES), np.linspace(0, shape[0], _PROBES))
-    xs, ys = _apply(transform, np.stack([columns.ravel(), rows.ravel()]))
-    moved = _to_source(xs.tolist(), ys.tolist(), header, crs)
+    steps = [np.linspace(0, length, _PROBES) for length in patch.shape]
+    columns, rows = np.meshgrid(steps[1], steps[0])
+    xs, ys = _apply(patch.transform, np.stack([columns.ravel(), rows.ravel()]))
+    moved = _to_source(xs.tolist(), ys.tolist(), header, patch.crs)
     moved = moved[:, np.isfinite(moved).all(axis=0)]
     if not moved.size:
         return None
@@ -241,12 +277,6 @@ def _needed(
     return (col0, row0, col1 - col0, row1 - row0) if col0 < col1 and row0 < row1 else None
 
 
-def _apply(transform: Affine, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Apply a transform to points, (2, n): x and y."""
-    matrix = np.array(transform, dtype=np.float64).reshape(3, 3)
-    return matrix[:2, :2] @ points + matrix[:2, 2:]
-
-
 def _clip(
     places: npt.NDArray[np.float64], pad: int, starts: tuple[int, ...], lengths: tuple[int, ...]
 ) -> tuple[int, int]:
@@ -256,47 +286,33 @@ def _clip(
 
 
 def _warp(
-    pixels: npt.NDArray[Any],
-    source_transform: Affine,
-    group: list[PlacedRaster],
-    modality: Modality,
-    transform: Affine,
-    shape: tuple[int, ...],
-    crs: str,
+    pixels: npt.NDArray[Any], frame: _Frame, patch: _Frame, source: PlacedSource, scale: tuple[float, float]
 ) -> npt.NDArray[Any]:
-    """Warp pixels (bands, rows, columns) to a patch of the grid."""
+    """Warp pixels (bands, rows, columns) from their frame to a patch of the grid."""
+    nodata = source.modality.nodata
     count, rows, columns = pixels.shape
     profile = {"count": count, "height": rows, "width": columns, "dtype": pixels.dtype}
     with gdal_environment(), MemoryFile() as memory:
-        with memory.open(driver="GTiff", crs=group[0].header.crs, transform=source_transform, **profile) as dataset:
+        with memory.open(driver="GTiff", crs=frame.crs, transform=frame.transform, **profile) as dataset:
             dataset.write(pixels)
         with (
             memory.open(driver="GTiff") as dataset,
             WarpedVRT(
                 dataset,
-                crs=crs,
-                transform=transform,
-                height=shape[0],
-                width=shape[1],
-                resampling=Resampling[modality.resampling],
-                src_nodata=modality.nodata if _has_holes(group, modality) else None,
-                nodata=modality.nodata,
+                crs=patch.crs,
+                transform=patch.transform,
+                height=patch.shape[0],
+                width=patch.shape[1],
+                resampling=Resampling[source.modality.resampling],
+                src_nodata=nodata if source.holes else None,
+                nodata=nodata,
                 tolerance=EXACT,
                 # Left alone, GDAL takes the ratio from each chunk, and chunks differ from tile to tile.
-                XSCALE=repr(group[0].scale[0]),
-                YSCALE=repr(group[0].scale[1]),
+                XSCALE=repr(scale[0]),
+                YSCALE=repr(scale[1]),
                 # A pixel may be nodata in one band and valid in the others.
                 UNIFIED_SRC_NODATA="NO",
                 INIT_DEST="NO_DATA",
             ) as warped,
         ):
-            return warped.read()  # type: ignore[no-any-return]
-
-
-def _has_holes(group: list[PlacedRaster], modality: Modality) -> bool:
-    """Whether nodata may stand in a joined group; the same for every tile of an area.
-
-    A single file that declares neither nodata nor a mask has none: there, the modality's nodata is a value like others.
-    """
-    declared = any(raster.header.nodata is not None or raster.header.has_mask for raster in group)
-    return declared or len(group) > 1 or np.issubdtype(np.dtype(modality.data_type), np.inexact)
+            return np.asarray(warped.read())

@@ -23,7 +23,7 @@ from catalog_builder.fingerprint import Fingerprints
 from catalog_builder.footprint import Geometry, tile_polygons
 from catalog_builder.grid import Bounds, Tile, TileGrid, TileRange
 from catalog_builder.item import TilePlace
-from catalog_builder.mosaic import PlacedSource, bounds_in, place
+from catalog_builder.mosaic import PlacedSource, bounds_in, place_source
 from catalog_builder.raster import RasterHeader, crs_name, parse_crs, read_header
 from catalog_builder.sources import Area, Source
 from catalog_builder.template import Modality, Template, TemplateSet, same_nodata
@@ -310,11 +310,8 @@ def _phase(header: RasterHeader, resolution: float, crs: str) -> tuple[float, fl
 def _planned(
     source: Source, headers: list[RasterHeader], modality: Modality, grid: TileGrid, sha256: dict[Path, str]
 ) -> PlannedSource:
-    placed = PlacedSource(
-        modality=modality,
-        bands=source.bands or tuple(range(1, headers[0].count + 1)),
-        rasters=tuple(place(header, sha256[header.path], grid) for header in headers),
-    )
+    bands = source.bands or tuple(range(1, headers[0].count + 1))
+    placed = place_source(modality, bands, [(header, sha256[header.path]) for header in headers], grid)
     return PlannedSource(source=source, placed=placed)
 
 
