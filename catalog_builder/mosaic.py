@@ -277,6 +277,12 @@ def _needed(
     return (col0, row0, col1 - col0, row1 - row0) if col0 < col1 and row0 < row1 else None
 
 
+def _apply(transform: Affine, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Apply a transform to points, (2, n): x and y."""
+    matrix = np.array(transform, dtype=np.float64).reshape(3, 3)
+    return matrix[:2, :2] @ points + matrix[:2, 2:]
+
+
 def _clip(
     places: npt.NDArray[np.float64], pad: int, starts: tuple[int, ...], lengths: tuple[int, ...]
 ) -> tuple[int, int]:
