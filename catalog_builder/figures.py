@@ -49,6 +49,7 @@ _WRITTEN_AS = str.maketrans(
 
 Picture = Image.Image
 Canvas = ImageDraw.ImageDraw
+Colour = tuple[int, int, int]
 Document = Mapping[str, Any]
 
 
@@ -70,6 +71,8 @@ class Panel:
     cells: tuple[Cell, ...]
     notes: tuple[str, ...]
     """Credits, and what else has to be said."""
+    exact: tuple[Colour, ...]
+    """Colours that mean something, so that no palette may bend them."""
 
 
 def write_figures(release: Path, out: Path, items: Sequence[str] = (), cell: int = CELL) -> list[Path]:
@@ -101,7 +104,8 @@ def figure(release: Path, href: str, cell: int = CELL) -> bytes:
     """Draw the item at ``href`` of a release as PNG."""
     item = _read(release, href)
     collection = _read(release, layout.collection(item["collection"]))
-    return _png(compose(describe(release / href, item, collection, cell), cell))
+    panel = describe(release / href, item, collection, cell)
+    return _png(compose(panel, cell), panel.exact)
 
 
 # --- what is in the release -------------------------------------------------------------------------------------------
@@ -152,19 +156,17 @@ def _fullest(collection: str, area: AreaSummary) -> str | None:
 
 def describe(path: Path, item: Document, collection: Document, cell: int) -> Panel:
     """Tell what the panel of an item shows. ``path`` is that of the item's document."""
-    keys = [key for key in collection["item_assets"] if key in item["assets"]]
+    assets = {key: item["assets"][key] for key in collection["item_assets"] if key in item["assets"]}
+    renders = {key: _render(key, asset, collection) for key, asset in assets.items()}
     ground = _metres_across(item["properties"])
-    drawn = [_modality(path, item["assets"][key], key, collection, ground, cell) for key in keys]
-    legends = [
-        legend
-        for key in keys
-        if (legend := _legend(item["assets"][key], _render(key, item["assets"][key], collection), cell))
-    ]
+    drawn = [_modality(path, key, asset, renders[key], ground, cell) for key, asset in assets.items()]
+    legends = [_legend(asset, renders[key], cell) for key, asset in assets.items()]
     return Panel(
         title=item["properties"].get("title", item["id"]),
         subtitle=_subtitle(item, collection),
-        cells=(*drawn, *legends),
-        notes=tuple(_notes({key: item["assets"][key] for key in keys})),
+        cells=(*drawn, *(legend for legend in legends if legend)),
+        notes=tuple(_notes(assets)),
+        exact=tuple({colour for render in renders.values() for colour in _class_colours(render).values()}),
     )
 
 
@@ -187,10 +189,8 @@ def _degrees(value: float, letters: str) -> str:
     return f"{abs(value):.3f}° {letters[value < 0]}"
 
 
-def _modality(path: Path, asset: Document, key: str, collection: Document, ground: float, cell: int) -> Cell:
-    render = _render(key, asset, collection)
-    colours = draw(path.parent / layout.asset_file(key), render, cell)
-    picture = _on_checks(colours)
+def _modality(path: Path, key: str, asset: Document, render: Document, ground: float, cell: int) -> Cell:
+    picture = _on_checks(draw(path.parent / layout.asset_file(key), render, cell))
     _scale_bar(ImageDraw.Draw(picture), ground, cell)
     return Cell(title=f"{key} · {asset.get('title', key)}", lines=(_dates(asset), render["title"]), picture=picture)
 
@@ -200,11 +200,34 @@ def _render(key: str, asset: Document, collection: Document) -> dict[str, Any]:
     renders = collection.get("renders", {})
     named = [renders[key]] if key in renders else []
     render = next((entry for entry in [*named, *renders.values()] if entry.get("assets") == [key]), None)
-    if render is not None:
-        return {"title": "", **render}
-    band = asset["bands"][0]
-    mean, spread = band["statistics"]["mean"], _STDDEVS * band["statistics"]["stddev"] or 1.0
-    return {"title": f"{band['name']}, stretched", "bidx": [1], "rescale": [[mean - spread, mean + spread]]}
+    if render is None:
+        band = asset["bands"][0]
+        mean, spread = band["statistics"]["mean"], _STDDEVS * band["statistics"]["stddev"] or 1.0
+        return {"title": f"{band['name']}, stretched", "bidx": [1], "rescale": [[mean - spread, mean + spread]]}
+    return _local_ramp({"title": "", **render}, asset)
+
+
+def _local_ramp(render: dict[str, Any], asset: Document) -> dict[str, Any]:
+    """Stretch a colour ramp to the values of this tile, and say so: a plain has hills too.
+
+    The part of the ramp that is for values below zero, such as the sea, stays theirs.
+    """
+    if "colormap_name" not in render or "rescale" not in render:
+        return render
+    band = asset["bands"][render.get("bidx", [1])[0] - 1]
+    least, most = band["statistics"]["minimum"], band["statistics"]["maximum"]
+    low, high = render["rescale"][0]
+    below = max(-low, 0) / high if high > 0 and least >= 0 else 0
+    span = max(most - least, 1.0)
+    unit = f" {band['unit']}" if band.get("unit") else ""
+    title = f"{render['title']}, {least:g} to {most:g}{unit}"
+    return {**render, "title": title, "rescale": [[least - below * span, least + span]]}
+
+
+def _class_colours(render: Document) -> dict[int, Colour]:
+    """Give the colour of each class of a render that shows any."""
+    colours = {int(value): tuple(colour[:3]) for value, colour in render.get("colormap", {}).items()}
+    return colours  # type: ignore[return-value]
 
 
 def _dates(asset: Document) -> str:
@@ -265,19 +288,19 @@ def _scale_bar(canvas: Canvas, ground: float, cell: int) -> None:
 def _legend(asset: Document, render: Document, cell: int) -> Cell | None:
     """Give the meaning of class colours, or None for a modality without classes."""
     classes = asset["bands"][0].get("classification:classes", ())
-    shown = [entry for entry in classes if not entry.get("nodata")]
-    colours = render.get("colormap", {})
-    if not shown or not colours:
+    colours = _class_colours(render)
+    shown = [entry for entry in classes if not entry.get("nodata") and entry["value"] in colours]
+    if not shown:
         return None
     picture = Image.new("RGB", (cell, cell), _PAPER)
     canvas = ImageDraw.Draw(picture)
-    step = min(30, cell // len(shown))
+    step = min(30, cell / len(shown))
     for number, entry in enumerate(shown):
         top = number * step
-        colour = tuple(colours.get(str(entry["value"]), (0, 0, 0)))[:3]
-        canvas.rectangle((0, top + 2, 2 * step - 10, top + step - 4), fill=colour, outline="#808080")
+        box = (0, top + 0.1 * step, 1.6 * step, top + 0.85 * step)
+        canvas.rectangle(box, fill=colours[entry["value"]], outline="#808080")
         label = _plain(str(entry.get("title", entry.get("name", entry["value"]))))
-        canvas.text((2 * step, top + step / 2 - 1), label, font=_font(0.5 * step), fill=_INK, anchor="lm")
+        canvas.text((2 * step, top + step / 2), label, font=_font(step / 2), fill=_INK, anchor="lm")
     return Cell(title="Legend", lines=(str(render["title"]),), picture=picture)
 
 
@@ -366,8 +389,14 @@ def _bare(letter: str) -> str:
     return plain or "?"
 
 
-def _png(picture: Picture) -> bytes:
+def _png(picture: Picture, exact: Sequence[Colour]) -> bytes:
     """Pack with a palette of 256 colours, which speckle does not show and which takes a third of the bytes."""
+    free = picture.quantize(256 - len(exact), method=Image.Quantize.MEDIANCUT)
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(
+        [*(free.getpalette() or ())[: 3 * (256 - len(exact))], *(level for colour in exact for level in colour)]
+    )
     target = BytesIO()
-    picture.quantize(256, method=Image.Quantize.MEDIANCUT).save(target, format="PNG", optimize=True)
+    packed = picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
+    packed.save(target, format="PNG", optimize=True)
     return target.getvalue()

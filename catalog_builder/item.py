@@ -109,7 +109,7 @@ def _properties(place: TilePlace, records: list[AssetRecord]) -> dict[str, Any]:
     absent = [key for key in template.modalities if key not in present]
     return {
         "title": f"{place.area_title}, tile {tile.name}",
-        **_interval(min(record.start for record in records), max(record.end for record in records)),
+        **_times(records),
         "gsd": template.document["item_assets"][records[0].modality.key].get("gsd", tile.grid.resolution),
         "proj:code": tile.grid.crs,
         "proj:shape": list(tile.grid.tile_shape),
@@ -124,10 +124,18 @@ def _properties(place: TilePlace, records: list[AssetRecord]) -> dict[str, Any]:
     }
 
 
-def _interval(start: datetime, end: datetime) -> dict[str, Any]:
-    """STAC wants ``datetime``, and null only where there is an interval."""
-    first, last = datetime_to_str(start), datetime_to_str(end)
-    return {"datetime": first if first == last else None, "start_datetime": first, "end_datetime": last}
+def _times(records: list[AssetRecord]) -> dict[str, Any]:
+    """Give start and end over all assets, and as ``datetime`` the date of the first asset that has one.
+
+    The start alone would mislead: that of SRTM lies in 2000, whatever the images beside it. STAC allows null only where
+    there is an interval, and an item without any instant has one.
+    """
+    nominal = next((record.start for record in records if record.start == record.end), None)
+    return {
+        "datetime": None if nominal is None else datetime_to_str(nominal),
+        "start_datetime": datetime_to_str(min(record.start for record in records)),
+        "end_datetime": datetime_to_str(max(record.end for record in records)),
+    }
 
 
 def _grid_code(place: TilePlace) -> str:
