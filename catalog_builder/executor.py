@@ -30,7 +30,9 @@ class SerialExecutor(Executor):
 
 def default_jobs() -> int:
     """Give the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 @contextmanager

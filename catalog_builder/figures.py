@@ -217,17 +217,18 @@ def _local_ramp(render: dict[str, Any], asset: Document) -> dict[str, Any]:
     band = asset["bands"][render.get("bidx", [1])[0] - 1]
     least, most = band["statistics"]["minimum"], band["statistics"]["maximum"]
     low, high = render["rescale"][0]
-    below = max(-low, 0) / high if high > 0 and least >= 0 else 0
-    span = max(most - least, 1.0)
+    base = max(least, min(most, 0.0))
+    below = -low / high if low < 0 < high else 0.0
+    span = max(most - base, 1.0)
     unit = f" {band['unit']}" if band.get("unit") else ""
     title = f"{render['title']}, {least:g} to {most:g}{unit}"
-    return {**render, "title": title, "rescale": [[least - below * span, least + span]]}
+    return {**render, "title": title, "rescale": [[min(base - below * span, base), base + span]]}
 
 
 def _class_colours(render: Document) -> dict[int, Colour]:
     """Give the colour of each class of a render that shows any."""
     colours = {int(value): tuple(colour[:3]) for value, colour in render.get("colormap", {}).items()}
-    return colours  # type: ignore[return-value]
+    return colours
 
 
 def _dates(asset: Document) -> str:

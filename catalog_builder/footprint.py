@@ -68,7 +68,10 @@ def valid_polygon(valid: npt.NDArray[np.bool_], tile: Tile) -> Geometry:
 
 def _simplify_tolerance(tile: Tile) -> float:
     """Degrees of latitude: the staircase of a slanted rim is no outline worth keeping."""
-    metres = tile.grid.resolution * float(CRS.from_user_input(tile.grid.crs).linear_units_factor[1])
+    crs = CRS.from_user_input(tile.grid.crs)
+    if crs.is_geographic:
+        return _SIMPLIFY_PIXELS * tile.grid.resolution
+    metres = tile.grid.resolution * float(crs.linear_units_factor[1])
     return _SIMPLIFY_PIXELS * metres / _METRES_PER_DEGREE
 
 

@@ -140,4 +140,4 @@ def resolve(href: str, document: str) -> str | None:
     if "://" in href or href.startswith(("/", "\\")) or "\\" in href:
         return None
     path = posixpath.normpath(posixpath.join(posixpath.dirname(document), href))
-    return None if path == ".." or path.startswith(("../", "/")) else path
+    return None if path in (".", "..") or path.startswith(("../", "/")) else path

@@ -57,6 +57,10 @@ class PlacedRaster:
     """Target pixels per source pixel along x and y, at most 1: how far the kernel is widened when shrinking."""
     reach: float
     """How far beyond its box the file can matter to interpolation, in units of the grid's CRS; 0 on the grid."""
+    run: int = 0
+    """Number of its run: files of one pixel raster that follow each other, joined before they are warped."""
+    frame: Affine
+    """Transform of the first file of its run, whose pixels the others count by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,13 +73,24 @@ class PlacedSource:
     rasters: tuple[PlacedRaster, ...]
     """In the order of painting."""
     holes: bool
-    """Whether nodata may stand in the source. A single file of whole numbers that declares neither nodata nor a mask
-    has none: there, the modality's nodata is a value like others."""
+    """Whether nodata may stand in the source. A single file of measured whole numbers that declares neither nodata nor
+    a mask has none: there, the modality's nodata is a value like others."""
 
     def touching(self, tile: Tile) -> "PlacedSource":
         """Give the source with only those files whose box, or what interpolation reaches beyond it, meets the tile."""
         near = tuple(raster for raster in self.rasters if raster.bounds.padded(raster.reach).intersection(tile.bounds))
         return replace(self, rasters=near)
+
+    @property
+    def runs(self) -> list[list[PlacedRaster]]:
+        """The files by run. Runs are told in the whole source, so that those of every tile are parts of the same."""
+        return [list(run) for _, run in groupby(self.rasters, key=lambda raster: raster.run)]
+
+    @property
+    def inputs(self) -> list[Any]:
+        """All of the files and of their place that pixels depend on, as JSON."""
+        runs = [[run[0].scale, list(run[0].frame)[:6], [raster.sha256 for raster in run]] for run in self.runs]
+        return [self.bands, self.holes, runs]
 
     @property
     def resampling(self) -> str:
@@ -99,17 +114,21 @@ def place_source(
 ) -> PlacedSource:
     """Find where the files of a source, header and SHA-256 of each, lie on a grid.
 
-    Files of one pixel raster get one scale: that of the first, so that their kernels agree along a seam. Raises
+    The files of a run get the scale and the frame of the first, so that they agree along a seam. Raises
     ``RasterError`` where the CRS of a file cannot reach the grid's.
     """
+    placed = [_place(header, sha256, grid) for header, sha256 in files]
     rasters: list[PlacedRaster] = []
-    scales: dict[tuple[object, ...], tuple[float, float]] = {}
-    for header, sha256 in files:
-        raster = _place(header, sha256, grid)
-        rasters.append(replace(raster, scale=scales.setdefault(_pixel_raster(raster), raster.scale)))
+    for number, (_, members) in enumerate(groupby(placed, key=_pixel_raster)):
+        run = list(members)
+        rasters += [replace(raster, run=number, frame=run[0].frame, scale=run[0].scale) for raster in run]
+    return PlacedSource(modality=modality, bands=bands, rasters=tuple(rasters), holes=_has_holes(rasters, modality))
+
+
+def _has_holes(rasters: list[PlacedRaster], modality: Modality) -> bool:
     declared = any(raster.header.nodata is not None or raster.header.has_mask for raster in rasters)
-    holes = declared or len(rasters) > 1 or np.issubdtype(np.dtype(modality.data_type), np.inexact)
-    return PlacedSource(modality=modality, bands=bands, rasters=tuple(rasters), holes=holes)
+    # GDAL changes a value that is the target's nodata by one, which would make another class of it.
+    return declared or len(rasters) > 1 or modality.is_classes or np.issubdtype(modality.data_type, np.inexact)
 
 
 def _place(header: RasterHeader, sha256: str, grid: TileGrid) -> PlacedRaster:
@@ -117,7 +136,15 @@ def _place(header: RasterHeader, sha256: str, grid: TileGrid) -> PlacedRaster:
     offset = grid.pixel_offset(header.transform) if same_crs else None
     bounds = bounds_in(header, grid.crs)
     scale, reach = ((1.0, 1.0), 0.0) if offset is not None else _scale(header, grid, bounds)
-    return PlacedRaster(header=header, sha256=sha256, bounds=bounds, offset=offset, scale=scale, reach=reach)
+    return PlacedRaster(
+        header=header,
+        sha256=sha256,
+        bounds=bounds,
+        offset=offset,
+        scale=scale,
+        reach=reach,
+        frame=header.transform,
+    )
 
 
 def bounds_in(header: RasterHeader, crs: str) -> Bounds:
@@ -160,7 +187,7 @@ def read_tile(source: PlacedSource, tile: Tile) -> npt.NDArray[Any]:
     modality = source.modality
     shape = (len(source.bands), *tile.grid.tile_shape)
     canvas = np.full(shape, modality.nodata, dtype=modality.data_type)
-    for group in _pixel_rasters(source.touching(tile).rasters):
+    for group in source.touching(tile).runs:
         if group[0].offset is not None:
             column, row = tile.pixel_origin
             _paint_group(canvas, group, source, column, row, _grid_offsets(group))
@@ -182,12 +209,8 @@ def _patches(shape: tuple[int, int], scale: tuple[float, float], bands: int) -> 
             yield slice(top, bottom), slice(left, right)
 
 
-def _pixel_rasters(rasters: Iterable[PlacedRaster]) -> list[list[PlacedRaster]]:
-    """Group files that follow each other and share one pixel raster."""
-    return [list(group) for _, group in groupby(rasters, key=_pixel_raster)]
-
-
 def _pixel_raster(raster: PlacedRaster) -> tuple[object, ...]:
+    """Tell pixel rasters apart."""
     if raster.offset is not None:
         return ("grid",)
     header = raster.header
@@ -206,15 +229,9 @@ def _grid_offsets(group: list[PlacedRaster]) -> list[tuple[int, int]]:
 
 
 def _source_offsets(group: list[PlacedRaster]) -> list[tuple[int, int]]:
-    """Whole-pixel offsets of the files of a group from the corner of its first file."""
-    first = group[0].header
-    return [
-        (
-            round((raster.header.transform.c - first.transform.c) / first.resolution[0]),
-            round((first.transform.f - raster.header.transform.f) / first.resolution[1]),
-        )
-        for raster in group
-    ]
+    """Whole-pixel offsets of the files of a group from the corner of its frame."""
+    corners = (~raster.frame @ (raster.header.transform.c, raster.header.transform.f) for raster in group)
+    return [(round(column), round(row)) for column, row in corners]
 
 
 def _paint_group(
@@ -252,7 +269,7 @@ def _paint_warped(canvas: npt.NDArray[Any], group: list[PlacedRaster], source: P
     modality, header = source.modality, group[0].header
     joined = np.full((len(source.bands), rows, columns), modality.nodata, dtype=modality.data_type)
     _paint_group(joined, group, source, column, row, offsets)
-    frame = _Frame(header.crs, header.transform @ Affine.translation(column, row), (rows, columns))
+    frame = _Frame(header.crs, group[0].frame @ Affine.translation(column, row), (rows, columns))
     pixels = _warp(joined, frame, patch, source, group[0].scale)
     np.copyto(canvas, pixels, where=is_valid(pixels, modality.nodata))
 
@@ -269,7 +286,7 @@ def _needed(
     moved = moved[:, np.isfinite(moved).all(axis=0)]
     if not moved.size:
         return None
-    columns, rows = _apply(~header.transform, moved)
+    columns, rows = _apply(~group[0].frame, moved)
     pad = [math.ceil(_KERNEL_RADIUS / factor) + 1 for factor in scale]
     heights, widths = zip(*(raster.header.shape for raster in group), strict=True)
     lefts, tops = zip(*offsets, strict=True)

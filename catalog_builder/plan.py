@@ -231,7 +231,8 @@ def _area_crs(area: Area, template: Template, headers: dict[str, list[RasterHead
     text = area.crs or template.grid.crs
     where = f"{area.file}: area {area.id!r}"
     if text.lower() == "utm":
-        text = utm_zone(_union(bounds_in(header, "EPSG:4326") for group in headers.values() for header in group))
+        box = _union(bounds_in(header, "EPSG:4326") for group in headers.values() for header in group)
+        text = utm_zone(box, where)
     crs = parse_crs(text, where)
     name = crs_name(crs)
     if crs.to_authority() is None:
@@ -239,16 +240,17 @@ def _area_crs(area: Area, template: Template, headers: dict[str, list[RasterHead
     return name
 
 
-def utm_zone(bounds: Bounds) -> str:
+def utm_zone(bounds: Bounds, where: str) -> str:
     """Give the code of the UTM zone (WGS 84) of the centre of a box in longitude and latitude.
 
-    Raises ``SourcesError`` near the poles, which have none.
+    Raises ``SourcesError`` naming ``where`` near the poles, which have none.
     """
     longitude, latitude = (bounds.left + bounds.right) / 2, (bounds.bottom + bounds.top) / 2
     centre = AreaOfInterest(longitude, latitude, longitude, latitude)
     codes = sorted(info.code for info in query_utm_crs_info("WGS 84", centre))
     if not codes:
-        raise SourcesError(f"no UTM zone at {longitude:.3f}, {latitude:.3f} (longitude, latitude); give the area a crs")
+        place = f"{longitude:.3f}, {latitude:.3f} (longitude, latitude)"
+        raise SourcesError(f"{where}: no UTM zone at {place}; give the area a crs")
     return f"EPSG:{codes[0]}"
 
 
@@ -329,8 +331,7 @@ def pixel_inputs(planned: PlannedSource, tile: Tile, template: Template) -> str:
             "bands": [[band["name"], band.get("unit")] for band in modality.bands],
             "cog": [cog.compress, cog.level, cog.blocksize],
             "tile": [tile.grid.crs, list(tile.transform)[:6], tile.grid.tile_shape],
-            "read": planned.placed.bands,
-            "files": [raster.sha256 for raster in planned.placed.rasters],
+            "source": planned.placed.inputs,
             "software": software(),
         }
     )

@@ -4,6 +4,8 @@ Only the drivers named here are tried, sidecar files (``.aux.xml``, ``.msk``, ``
 at, and nothing is opened but a plain local file; so no file can make GDAL reach for the network.
 """
 
+import math
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,11 +18,11 @@ import rasterio
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.enums import MaskFlags
-from rasterio.errors import RasterioError
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
-from catalog_builder.errors import RasterError
+from catalog_builder.errors import RasterError, SourcesError
 from catalog_builder.grid import Bounds
 
 GDAL_OPTIONS: dict[str, Any] = {
@@ -106,13 +108,16 @@ def _driver(path: Path) -> str:
 def read_header(path: Path) -> RasterHeader:
     """Read and judge the header of a source raster.
 
-    Raises ``RasterError`` for a file of another kind, without CRS, rotated, or with sizes that cannot be.
+    Raises ``RasterError`` for a file of another kind, without CRS, rotated, off the Earth, or of impossible size.
     """
-    with open_source(path) as dataset:
+    # A file without transform is refused below, in one line that names it.
+    unplaced = warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning)
+    with unplaced, open_source(path) as dataset:
         _check_size(path, dataset)
         if dataset.crs is None:
             raise RasterError(f"{path}: no CRS; set the right one with gdal_edit.py -a_srs")
         _check_transform(path, dataset.transform)
+        _check_degrees(path, dataset)
         flags = dataset.mask_flag_enums[0]
         return RasterHeader(
             path=path,
@@ -135,11 +140,11 @@ def crs_name(crs: CRS) -> str:
 
 
 def parse_crs(text: str, where: str) -> CRS:
-    """Parse an authority code or WKT. Raises ``RasterError`` naming ``where`` and the value."""
+    """Parse an authority code or WKT that a user wrote. Raises ``SourcesError`` naming ``where`` and the value."""
     try:
         return CRS.from_user_input(text)
     except RasterioError as error:
-        raise RasterError(f"{where}: unknown CRS {text!r}") from error
+        raise SourcesError(f"{where}: unknown CRS {text!r}") from error
 
 
 def _check_size(path: Path, dataset: DatasetReader) -> None:
@@ -159,6 +164,21 @@ def _check_transform(path: Path, transform: Affine) -> None:
         raise RasterError(f"{path}: rotated transform {tuple(transform)[:6]}; make it north-up with gdalwarp")
     if transform.a <= 0 or transform.e >= 0:
         raise RasterError(f"{path}: transform {tuple(transform)[:6]} is not north-up, or is missing")
+
+
+def _check_degrees(path: Path, dataset: DatasetReader) -> None:
+    """Refuse a raster in degrees that lies off the Earth: metres under a CRS of degrees are a common mistake."""
+    if not dataset.crs.is_geographic:
+        return
+    right_angle = math.pi / 2 / dataset.crs.units_factor[1]
+    left, bottom, right, top = dataset.bounds
+    # A pixel may reach over the pole by its half; longitudes may count on across the antimeridian.
+    slack = -dataset.transform.e
+    if max(-bottom, top) > right_angle + slack or max(-left, right) > 4 * right_angle + slack:
+        box = f"{left:g}, {bottom:g}, {right:g}, {top:g}"
+        raise RasterError(
+            f"{path}: {box} is off the Earth in {crs_name(dataset.crs)}; set the right CRS with gdal_edit.py -a_srs"
+        )
 
 
 def _data_type(path: Path, dataset: DatasetReader) -> str:

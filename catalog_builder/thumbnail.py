@@ -21,11 +21,19 @@ from catalog_builder.raster import gdal_environment, is_valid
 SIZE = 256
 """Pixels a side of a thumbnail."""
 
-COLORMAPS: Mapping[str, tuple[tuple[int, int, int], ...]] = {
-    "gray": ((0, 0, 0), (255, 255, 255)),
-    "terrain": ((51, 51, 153), (0, 153, 255), (0, 204, 102), (255, 255, 153), (128, 92, 84), (255, 255, 255)),
+COLORMAPS: Mapping[str, tuple[tuple[float, tuple[int, int, int]], ...]] = {
+    "gray": ((0, (0, 0, 0)), (1, (255, 255, 255))),
+    "terrain": (
+        (0, (51, 51, 153)),
+        (0.15, (0, 153, 255)),
+        (0.25, (0, 204, 102)),
+        (0.5, (255, 255, 153)),
+        (0.75, (128, 92, 84)),
+        (1, (255, 255, 255)),
+    ),
 }
-"""Colours at equal steps from the low to the high end of the range; ``terrain`` as in matplotlib."""
+"""Places between the low (0) and the high end (1) of the range, and their colours; ``terrain`` as in matplotlib, where
+land begins at a quarter."""
 
 Image = npt.NDArray[np.uint8]
 
@@ -62,9 +70,9 @@ def _rescale(pixels: npt.NDArray[Any], valid: npt.NDArray[np.bool_], ranges: lis
 
 
 def _paint_levels(levels: Image, name: str) -> Image:
-    stops = np.array(COLORMAPS.get(name, COLORMAPS["gray"]), dtype=np.float64)
-    places = np.linspace(0, 255, len(stops))
-    table = np.stack([np.interp(np.arange(256), places, stops[:, channel]) for channel in range(3)])
+    places, colours = zip(*COLORMAPS.get(name, COLORMAPS["gray"]), strict=True)
+    levels_of = np.array(colours, dtype=np.float64).T
+    table = np.stack([np.interp(np.linspace(0, 1, 256), places, channel) for channel in levels_of])
     return np.rint(table).astype(np.uint8)[:, levels]
 
 
