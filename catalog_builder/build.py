@@ -8,7 +8,6 @@ nothing changed is not looked at tile by tile.
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -88,7 +87,6 @@ class _DoneArea:
     summary: AreaSummary
     manifest: str
     """SHA-256 of the area's manifest, which vouches for every file of the area."""
-    obsolete: frozenset[str] = frozenset()
 
     @property
     def folder(self) -> str:
@@ -162,6 +160,8 @@ class _Builder:
         known = {area.area.name: _unchanged(area, self.overlay) for area in self.plan.areas}
         done = [area for area in known.values() if area is not None]
         changed = [area for area in self.plan.areas if known[area.area.name] is None]
+        for area in changed:
+            self.overlay.doubt(layout.area_catalog(area.template.id, area.area.id))
         self.progress.start(sum(len(area.tiles) for area in changed))
         states = {area.area.name: _AreaState(area, waiting=len(area.tiles)) for area in changed}
         jobs = (job for area in changed for job in area.jobs())
@@ -177,8 +177,6 @@ class _Builder:
     def _take(self, state: _AreaState, job: TileJob, future: "Future[TileResult]") -> None:
         try:
             result = future.result()
-        except BrokenProcessPool as error:
-            raise BuildError("a worker died, perhaps for lack of memory; run the same command to go on") from error
         except CatalogBuilderError as error:
             if not self.keep_going:
                 raise
@@ -215,25 +213,24 @@ class _Builder:
         inputs = None if state.failures else area.inputs
         files = {f"{result.item_id}/{name}": sha for result in state.results for name, sha in result.files.items()}
         folder = layout.area(collection, name)
-        for href, document in catalog.area_documents(area, state.results, summary, inputs).items():
-            data = catalog.check_size(href, jsonio.dumps(document))
-            self.overlay.put(href, data)
-            files[href.removeprefix(f"{folder}/")] = manifest.sha256(data)
-        obsolete = _listed(self.workspace.release, collection, name) - set(files)
-        data = manifest.dumps(files)
-        self.overlay.put(layout.area_manifest(collection, name), data)
+        documents = catalog.area_documents(area, state.results, summary, inputs)
+        texts = {href: catalog.check_size(href, jsonio.dumps(document)) for href, document in documents.items()}
+        files |= {href.removeprefix(f"{folder}/"): manifest.sha256(data) for href, data in texts.items()}
+        listing = manifest.dumps(files)
         self.workspace.prune(folder, (f"{folder}/{name}" for name in [*files, layout.MANIFEST]))
-        return _DoneArea(
-            collection=collection,
-            summary=summary,
-            manifest=manifest.sha256(data),
-            obsolete=frozenset(f"{folder}/{name}" for name in obsolete),
-        )
+        self.overlay.put(layout.area_manifest(collection, name), listing)
+        # The area's catalog comes last: it vouches for all that it tells of.
+        for href, data in texts.items():
+            self.overlay.put(href, data)
+        return _DoneArea(collection=collection, summary=summary, manifest=manifest.sha256(listing))
 
     def _carry_failed(self, folders: set[str]) -> list[_DoneArea]:
         """Keep the last good version of areas that cannot be built now."""
         names = [area.area.name for area in self.plan.areas] + [name for name, _ in self.plan.failures]
-        carried = [_released_area(name, self.overlay) for name in names if name not in folders]
+        failed = [name for name in names if name not in folders]
+        for name in failed:
+            self.overlay.unstage(name)
+        carried = [_released_area(name, self.overlay) for name in failed]
         return [area for area in carried if area is not None]
 
     # --- the release as a whole -------------------------------------------------------------------------------------
@@ -247,15 +244,20 @@ class _Builder:
             files |= self._write_collection(template, members)
             titles[collection] = str(template.document["title"])
         files |= self._put(layout.CATALOG, jsonio.dumps(catalog.root_document(self.plan.templates.catalog, titles)))
-        released = _root_manifest(self.workspace.release)
         self._put(layout.MANIFEST, manifest.dumps(files))
-        obsolete = set(released) - set(files)
-        for area in done:
-            obsolete |= area.obsolete
-        for href in set(released) - set(files):
-            obsolete |= _gone_area(self.workspace.release, href)
         self._prune(files, {area.folder for area in done})
-        return self.workspace.commit(obsolete) + len(obsolete)
+        return self.workspace.commit(self._obsolete(files))
+
+    def _obsolete(self, files: dict[str, str]) -> set[str]:
+        """Find what the released manifests list and the new ones do not. ``files`` are those of the root's."""
+        released = _listed(self.workspace.release / layout.MANIFEST)
+        gone = released.keys() - files.keys()
+        for href in [href for href in released if released[href] != files.get(href)]:
+            folder, _, name = href.rpartition("/")
+            if folder and name == layout.MANIFEST:
+                old, new = _listed(self.workspace.release / href), _listed(self.overlay.tree / href)
+                gone |= {f"{folder}/{path}" for path in old.keys() - new.keys()}
+        return gone
 
     def _prune(self, files: dict[str, str], folders: set[str]) -> None:
         """Drop what an earlier, interrupted build staged and this one does not want."""
@@ -270,7 +272,7 @@ class _Builder:
     def _write_collection(self, template: Template, areas: list[_DoneArea]) -> dict[str, str]:
         self.progress.note(f"writing collection {template.id}")
         href = layout.collection(template.id)
-        old = jsonio.loads(self.overlay.read(href) or b"{}").get("assets", {})
+        old = self.overlay.document(href).get("assets", {})
         index_asset = self._write_index(template.id, areas, old.get(catalog.INDEX, {}))
         assets: dict[str, Any] = {catalog.INDEX: index_asset}
         files = {layout.index(template.id): sha256_of(index_asset)}
@@ -296,9 +298,9 @@ class _Builder:
         """Write the index of a collection, unless it was made from these very areas."""
         inputs = jsonio.digest([{area.summary.id: area.manifest for area in areas}, index.versions()])
         href = layout.index(collection)
-        path = self.overlay.find(href)
-        if old.get("dream:inputs") == inputs and path is not None and path.stat().st_size == old.get("file:size"):
+        if old.get("dream:inputs") == inputs and self.overlay.size(href) == old.get("file:size"):
             return old
+        self.overlay.doubt(layout.collection(collection))
         parts = self._write_parts(collection, areas)
         target = self.overlay.tree / href
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -311,7 +313,7 @@ class _Builder:
 
     def _write_parts(self, collection: str, areas: list[_DoneArea]) -> list[Path]:
         self.progress.note(f"writing {layout.index(collection)}")
-        folder = self.workspace.release / layout.WORK_FOLDER / _INDEX_PARTS / collection
+        folder = self.workspace.folder / _INDEX_PARTS / collection
         ordered = sorted(areas, key=lambda area: index.place_order(area.summary.bbox))
         jobs = [
             index.PartJob(items=items, target=folder / f"{area.summary.id}_{number:04d}.parquet")
@@ -356,7 +358,7 @@ def _check_sources(state: _AreaState) -> None:
 def _unchanged(area: PlannedArea, overlay: Overlay) -> _DoneArea | None:
     """Give an area whose documents say that they were made from the same inputs, and whose files are all there."""
     found = _released_area(area.area.name, overlay)
-    document = jsonio.loads(overlay.read(layout.area_catalog(area.template.id, area.area.id)) or b"{}")
+    document = overlay.document(layout.area_catalog(area.template.id, area.area.id))
     if found is None or document.get("dream:inputs") != area.inputs or not _complete(found, overlay):
         return None
     return found
@@ -365,9 +367,8 @@ def _unchanged(area: PlannedArea, overlay: Overlay) -> _DoneArea | None:
 def _released_area(name: str, overlay: Overlay) -> _DoneArea | None:
     collection, _, area = name.partition("/")
     try:
-        document = jsonio.loads(overlay.read(layout.area_catalog(collection, area)) or b"")
-        summary = AreaSummary.from_catalog(document)
-    except (ValueError, KeyError, TypeError):
+        summary = AreaSummary.from_catalog(overlay.document(layout.area_catalog(collection, area)))
+    except (KeyError, TypeError):
         return None
     listed = overlay.read(layout.area_manifest(collection, area))
     if listed is None:
@@ -376,7 +377,10 @@ def _released_area(name: str, overlay: Overlay) -> _DoneArea | None:
 
 
 def _complete(area: _DoneArea, overlay: Overlay) -> bool:
-    """Whether every file that an area's manifest lists is there; a listing a folder, since there may be many."""
+    """Whether every file that an area's manifest lists is there, and no COG was cut short.
+
+    A listing a folder, since there may be many.
+    """
     try:
         listed = manifest.loads(overlay.read(f"{area.folder}/{layout.MANIFEST}") or b"")
     except ValueError:
@@ -385,27 +389,15 @@ def _complete(area: _DoneArea, overlay: Overlay) -> bool:
     for path in listed:
         folder, _, name = path.rpartition("/")
         folders.setdefault(folder, set()).add(name)
-    return all(names <= overlay.names(f"{area.folder}/{folder}") for folder, names in folders.items())
+    if not all(names <= overlay.names(f"{area.folder}/{folder}") for folder, names in folders.items()):
+        return False
+    cogs = (path for path in listed if path.endswith(layout.asset_file("")))
+    return sum(overlay.size(f"{area.folder}/{path}") or 0 for path in cogs) == area.summary.size
 
 
-def _listed(release: Path, collection: str, area: str) -> set[str]:
-    """Names that the released manifest of an area lists."""
+def _listed(path: Path) -> dict[str, str]:
+    """Read a manifest; an empty one where there is none."""
     try:
-        return set(manifest.loads((release / layout.area_manifest(collection, area)).read_bytes()))
-    except (OSError, ValueError):
-        return set()
-
-
-def _root_manifest(release: Path) -> dict[str, str]:
-    try:
-        return manifest.loads((release / layout.MANIFEST).read_bytes())
+        return manifest.loads(path.read_bytes())
     except (OSError, ValueError):
         return {}
-
-
-def _gone_area(release: Path, href: str) -> set[str]:
-    """All files of an area that left the release, told by the href of its manifest."""
-    parts = href.split("/")
-    if len(parts) != 3 or parts[2] != layout.MANIFEST:
-        return set()
-    return {f"{parts[0]}/{parts[1]}/{name}" for name in _listed(release, parts[0], parts[1])}

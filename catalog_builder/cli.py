@@ -250,6 +250,30 @@ def serve(release: Path, port: int) -> None:
             server.serve_forever()
 
 
+@main.command(
+    epilog="""\b
+Examples:
+  catalog-builder figures release pictures
+  catalog-builder figures release pictures --item toulouse_x0045_y0478 --size 256
+"""
+)
+@click.argument("release", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--item", "items", metavar="ID", multiple=True, help="Draw this item; may be repeated.")
+@click.option(
+    "--size", type=click.IntRange(64, 1024), default=384, show_default=True, help="Pixels a side of one modality."
+)
+def figures(release: Path, out: Path, items: tuple[str, ...], size: int) -> None:
+    """Draw items of RELEASE in all their modalities, one PNG an item, into the folder OUT.
+
+    Default: the fullest item of each area. Needs Pillow (extra: figures).
+    """
+    from catalog_builder.figures import write_figures
+
+    for path in write_figures(release, out, items, size):
+        click.echo(path)
+
+
 def _load_templates(folder: Path | None) -> TemplateSet:
     return template.load(folder if folder is not None else template.default_folder())
 

@@ -78,7 +78,7 @@ def encode(pixels: npt.NDArray[Any], modality: Modality, tile: Tile, options: Co
         with _memory_dataset(pixels, modality, tile) as dataset:
             # An overview that the source already has spares the driver its own compressed detour.
             overview = Resampling.mode if modality.is_classes else Resampling.average
-            dataset.build_overviews(_overview_factors(pixels.shape, options.blocksize), overview)
+            dataset.build_overviews(overview_factors(pixels.shape, options.blocksize), overview)
             copy_raster(dataset, target.name, driver="COG", **_creation_options(modality, options))
         return bytes(target.getbuffer())
 
@@ -98,7 +98,7 @@ def _memory_dataset(pixels: npt.NDArray[Any], modality: Modality, tile: Tile) ->
     return dataset
 
 
-def _overview_factors(shape: tuple[int, ...], blocksize: int) -> list[int]:
+def overview_factors(shape: tuple[int, ...], blocksize: int) -> list[int]:
     """Halve until one block holds the whole image: 1024 pixels in blocks of 512 need one overview."""
     steps = math.ceil(math.log2(max(max(shape[1:]) / blocksize, 1)))
     return [2**step for step in range(1, steps + 1)]

@@ -15,6 +15,10 @@ class CatalogBuilderError(Exception):
 
     exit_code = 1
 
+    def __str__(self) -> str:
+        # What is quoted (a parser's words, a file's name) may hold line breaks.
+        return " ".join(super().__str__().splitlines())
+
 
 class UsageError(CatalogBuilderError):
     """The command line, or a folder that it names, cannot be used."""

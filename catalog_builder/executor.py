@@ -4,7 +4,15 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
 from contextlib import contextmanager
 from multiprocessing.connection import wait as wait_for_handles
 from typing import Any, TypeVar
@@ -56,6 +64,8 @@ def _process_pool(jobs: int) -> Iterator[Executor]:
     pool = ProcessPoolExecutor(max_workers=jobs, mp_context=context, initializer=_end_with_parent)
     try:
         yield pool
+    except BrokenExecutor as error:
+        raise BuildError("a worker died, perhaps for lack of memory; run the same command to go on") from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -75,7 +85,7 @@ def _end_with_parent() -> None:
 @contextmanager
 def _dask_executor(address: str) -> Iterator[Executor]:
     try:
-        from distributed import Client
+        from distributed import Client, KilledWorker
     except ImportError as error:
         raise UsageError("--scheduler needs Dask: pip install 'catalog-builder[dask]'") from error
     try:
@@ -83,7 +93,10 @@ def _dask_executor(address: str) -> Iterator[Executor]:
     except (OSError, ValueError, TimeoutError) as error:
         raise UsageError(f"--scheduler {address}: no Dask scheduler answers there") from error
     with client:
-        yield client.get_executor(pure=False)  # type: ignore[no-untyped-call]
+        try:
+            yield client.get_executor(pure=False)  # type: ignore[no-untyped-call]
+        except (CancelledError, KilledWorker) as error:
+            raise BuildError(f"--scheduler {address}: the cluster went away; run the same command to go on") from error
 
 
 def unordered(
@@ -103,9 +116,7 @@ def unordered(
         while pending:
             yield from _take_done(pending)
     finally:
-        for future in pending:
-            future.cancel()
-        wait(pending)
+        wait([future for future in pending if not future.cancel()])
 
 
 def _submit(executor: Executor, function: Callable[[Job], Result], job: Job) -> "Future[Result]":

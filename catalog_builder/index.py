@@ -6,6 +6,7 @@ memory holds one row group, not the collection.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 from stac_geoparquet.arrow import parse_stac_items_to_arrow, to_parquet
 
 from catalog_builder import jsonio
+from catalog_builder.errors import BuildError
 
 ROWS_PER_GROUP = 2048
 _LEVELS = 16
@@ -50,19 +52,35 @@ def place_order(bbox: Sequence[float]) -> int:
     return z_order(round((longitude + 180) % 360 / 360 * steps), round(((south + north) / 2 + 90) / 180 * steps))
 
 
+@contextmanager
+def _one_schema(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except pa.ArrowException as error:
+        raise BuildError(f"{target.name}: the items do not fit in one table: {error}") from error
+
+
 def write_part(job: PartJob) -> None:
-    """Read items and write them as one part, in the order given. For workers."""
+    """Read items and write them as one part, in the order given. For workers.
+
+    Raises ``BuildError`` where a field has several types.
+    """
     documents = [jsonio.read(path) for path in job.items]
-    table = parse_stac_items_to_arrow(documents).read_all()
     job.target.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, job.target, compression="lz4", store_schema=True)
+    with _one_schema(job.target):
+        table = parse_stac_items_to_arrow(documents).read_all()
+        pq.write_table(table, job.target, compression="lz4", store_schema=True)
 
 
 def join_parts(parts: Sequence[Path], target: Path) -> None:
-    """Write parts, in the order given, as one stac-geoparquet file with even row groups."""
-    schema = pa.unify_schemas([pq.read_schema(part) for part in parts], promote_options="permissive")
-    reader = pa.RecordBatchReader.from_batches(schema, _row_groups(parts, schema))
-    to_parquet(reader, target, compression="zstd", compression_level=3)
+    """Write parts, in the order given, as one stac-geoparquet file with even row groups.
+
+    Raises ``BuildError`` where a field has several types.
+    """
+    with _one_schema(target):
+        schema = pa.unify_schemas([pq.read_schema(part) for part in parts], promote_options="permissive")
+        reader = pa.RecordBatchReader.from_batches(schema, _row_groups(parts, schema))
+        to_parquet(reader, target, compression="zstd", compression_level=3)
 
 
 def _row_groups(parts: Iterable[Path], schema: pa.Schema) -> Iterator[pa.RecordBatch]:

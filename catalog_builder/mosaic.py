@@ -89,8 +89,11 @@ class PlacedSource:
     @property
     def inputs(self) -> list[Any]:
         """All of the files and of their place that pixels depend on, as JSON."""
-        runs = [[run[0].scale, list(run[0].frame)[:6], [raster.sha256 for raster in run]] for run in self.runs]
-        return [self.bands, self.holes, runs]
+        return [self.bands, [[self._warp_inputs(run[0]), [raster.sha256 for raster in run]] for run in self.runs]]
+
+    def _warp_inputs(self, first: PlacedRaster) -> list[Any] | None:
+        # A copy depends on the file alone, whatever other files the source has.
+        return None if first.offset is not None else [self.holes, first.scale, list(first.frame)[:6]]
 
     @property
     def resampling(self) -> str:
@@ -153,7 +156,7 @@ def bounds_in(header: RasterHeader, crs: str) -> Bounds:
         with gdal_environment():
             box = Bounds(*transform_bounds(CRS.from_user_input(header.crs), CRS.from_user_input(crs), *header.bounds))
     except Exception as error:  # rasterio raises several unrelated classes here
-        raise RasterError(f"{header.path}: cannot be brought from {header.crs} to {crs}") from error
+        raise _unreachable(header, crs) from error
     if not all(map(math.isfinite, box)):
         raise RasterError(f"{header.path}: lies outside what {crs} can show")
     return box
@@ -169,14 +172,23 @@ def _scale(header: RasterHeader, grid: TileGrid, bounds: Bounds) -> tuple[tuple[
     xs, ys = _to_source([x, x + step, x], [y, y, y + step], header, grid.crs)
     width = math.hypot((xs[1] - xs[0]) / header.resolution[0], (ys[1] - ys[0]) / header.resolution[1])
     height = math.hypot((xs[2] - xs[0]) / header.resolution[0], (ys[2] - ys[0]) / header.resolution[1])
+    if not 0 < width < math.inf or not 0 < height < math.inf:
+        raise _unreachable(header, grid.crs)
     reach = (_KERNEL_RADIUS + 1) * step * max(1.0, 1 / width, 1 / height)
     return (min(1.0, 1 / width), min(1.0, 1 / height)), reach
 
 
 def _to_source(xs: list[float], ys: list[float], header: RasterHeader, crs: str) -> npt.NDArray[np.float64]:
-    with gdal_environment():
-        moved = transform_points(CRS.from_user_input(crs), CRS.from_user_input(header.crs), xs, ys)
+    try:
+        with gdal_environment():
+            moved = transform_points(CRS.from_user_input(crs), CRS.from_user_input(header.crs), xs, ys)
+    except Exception as error:  # as above
+        raise _unreachable(header, crs) from error
     return np.asarray(moved[:2], dtype=np.float64)
+
+
+def _unreachable(header: RasterHeader, crs: str) -> RasterError:
+    return RasterError(f"{header.path}: cannot be brought from {header.crs} to {crs}")
 
 
 def read_tile(source: PlacedSource, tile: Tile) -> npt.NDArray[Any]:

@@ -26,7 +26,7 @@ from catalog_builder.item import TilePlace
 from catalog_builder.mosaic import PlacedSource, bounds_in, place_source
 from catalog_builder.raster import RasterHeader, crs_name, parse_crs, read_header
 from catalog_builder.sources import Area, Source
-from catalog_builder.template import Modality, Template, TemplateSet, same_nodata
+from catalog_builder.template import GridRule, Modality, Template, TemplateSet, same_nodata
 
 PIXEL_FORMAT = 1
 """Raised by hand whenever this code would make other pixels or files of the same inputs."""
@@ -237,6 +237,8 @@ def _area_crs(area: Area, template: Template, headers: dict[str, list[RasterHead
     name = crs_name(crs)
     if crs.to_authority() is None:
         raise SourcesError(f"{where}: crs has no authority code; use one such as 'EPSG:32631'")
+    if not crs.is_projected and not crs.is_geographic:
+        raise SourcesError(f"{where}: {name} is no CRS of maps; use one such as 'EPSG:32631'")
     return name
 
 
@@ -281,16 +283,19 @@ def lay_grid(area: Area, template: Template, crs: str, extent: Bounds, headers: 
     """Lay the grid of an area by the template's rule, or at the area's own origin."""
     rule = template.grid
     if area.origin is None and rule.origin == "global":
-        # The cell of tile (0, 0) stands on the zero of both axes, and rows count north.
-        origin, rows = (0.0, rule.tile_shape[0] * rule.resolution), "north"
-    else:
-        origin, rows = area.origin or _corner(extent, rule.resolution, crs, headers), "south"
+        return global_grid(rule, crs)
+    origin = area.origin or _corner(extent, rule.resolution, crs, headers)
+    return TileGrid(crs=crs, resolution=rule.resolution, origin=origin, tile_shape=rule.tile_shape)
+
+
+def global_grid(rule: GridRule, crs: str) -> TileGrid:
+    """Lay the one grid of a CRS: the cell of tile (0, 0) stands on the zero of both axes, and rows count north."""
     return TileGrid(
         crs=crs,
         resolution=rule.resolution,
-        origin=origin,
+        origin=(0.0, rule.tile_shape[0] * rule.resolution),
         tile_shape=rule.tile_shape,
-        rows=rows,  # type: ignore[arg-type]
+        rows="north",
     )
 
 
@@ -323,13 +328,14 @@ def planned_for(planned: PlannedSource, tile: Tile) -> PlannedSource:
 
 
 def pixel_inputs(planned: PlannedSource, tile: Tile, template: Template) -> str:
-    """Digest of all that the COG of one tile depends on; ``planned`` has only the files that meet the tile."""
+    """Digest of all that decides on a tile's COG, or on none; ``planned`` has only the files that meet the tile."""
     modality, cog = planned.modality, template.cog
     return jsonio.digest(
         {
             "modality": [modality.data_type, str(modality.nodata), modality.resampling, modality.is_rgb],
             "bands": [[band["name"], band.get("unit")] for band in modality.bands],
             "cog": [cog.compress, cog.level, cog.blocksize],
+            "least": template.min_valid_percent,
             "tile": [tile.grid.crs, list(tile.transform)[:6], tile.grid.tile_shape],
             "source": planned.placed.inputs,
             "software": software(),

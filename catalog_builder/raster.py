@@ -18,7 +18,7 @@ import rasterio
 from affine import Affine
 from rasterio.crs import CRS
 from rasterio.enums import MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
@@ -88,7 +88,7 @@ def open_source(path: Path) -> Iterator[DatasetReader]:
     try:
         with gdal_environment(), rasterio.open(path, driver=driver) as dataset:
             yield dataset
-    except RasterioError as error:
+    except (RasterioError, CRSError, UnicodeDecodeError) as error:
         raise RasterError(f"{path}: truncated or corrupt {driver} file: {_one_line(error)}") from error
 
 
@@ -110,27 +110,33 @@ def read_header(path: Path) -> RasterHeader:
 
     Raises ``RasterError`` for a file of another kind, without CRS, rotated, off the Earth, or of impossible size.
     """
-    # A file without transform is refused below, in one line that names it.
-    unplaced = warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning)
-    with unplaced, open_source(path) as dataset:
-        _check_size(path, dataset)
-        if dataset.crs is None:
-            raise RasterError(f"{path}: no CRS; set the right one with gdal_edit.py -a_srs")
-        _check_transform(path, dataset.transform)
-        _check_degrees(path, dataset)
-        flags = dataset.mask_flag_enums[0]
-        return RasterHeader(
-            path=path,
-            driver=dataset.driver,
-            crs=crs_name(dataset.crs),
-            transform=dataset.transform,
-            shape=dataset.shape,
-            count=dataset.count,
-            data_type=_data_type(path, dataset),
-            nodata=_nodata(path, dataset),
-            has_mask=MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags,
-            scaling=_scaling(path, dataset),
-        )
+    try:
+        # GDAL fills in what a file does not say of its place; rasterio then warns.
+        with warnings.catch_warnings(action="error", category=NotGeoreferencedWarning), open_source(path) as dataset:
+            return _header(path, dataset)
+    except NotGeoreferencedWarning as error:
+        raise RasterError(f"{path}: no geotransform; give the file its corners with gdal_edit.py -a_ullr") from error
+
+
+def _header(path: Path, dataset: DatasetReader) -> RasterHeader:
+    _check_size(path, dataset)
+    if dataset.crs is None:
+        raise RasterError(f"{path}: no CRS; set the right one with gdal_edit.py -a_srs")
+    _check_transform(path, dataset.transform)
+    _check_degrees(path, dataset)
+    flags = dataset.mask_flag_enums[0]
+    return RasterHeader(
+        path=path,
+        driver=dataset.driver,
+        crs=crs_name(dataset.crs),
+        transform=dataset.transform,
+        shape=dataset.shape,
+        count=dataset.count,
+        data_type=_data_type(path, dataset),
+        nodata=_nodata(path, dataset),
+        has_mask=MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags,
+        scaling=_scaling(path, dataset),
+    )
 
 
 def crs_name(crs: CRS) -> str:
@@ -143,7 +149,7 @@ def parse_crs(text: str, where: str) -> CRS:
     """Parse an authority code or WKT that a user wrote. Raises ``SourcesError`` naming ``where`` and the value."""
     try:
         return CRS.from_user_input(text)
-    except RasterioError as error:
+    except CRSError as error:
         raise SourcesError(f"{where}: unknown CRS {text!r}") from error
 
 
@@ -163,7 +169,7 @@ def _check_transform(path: Path, transform: Affine) -> None:
     if transform.b or transform.d:
         raise RasterError(f"{path}: rotated transform {tuple(transform)[:6]}; make it north-up with gdalwarp")
     if transform.a <= 0 or transform.e >= 0:
-        raise RasterError(f"{path}: transform {tuple(transform)[:6]} is not north-up, or is missing")
+        raise RasterError(f"{path}: transform {tuple(transform)[:6]} is not north-up; make it so with gdalwarp")
 
 
 def _check_degrees(path: Path, dataset: DatasetReader) -> None:
@@ -227,12 +233,11 @@ def read_window(
 
 def is_valid(pixels: npt.NDArray[Any], nodata: float | None) -> npt.NDArray[np.bool_]:
     """Tell where pixels are neither nodata nor NaN; same shape as ``pixels``."""
-    valid: npt.NDArray[np.bool_] = np.ones(pixels.shape, dtype=np.bool_)
-    if nodata is not None and not np.isnan(nodata):
-        valid &= pixels != nodata
-    if np.issubdtype(pixels.dtype, np.inexact):
-        valid &= ~np.isnan(pixels)
-    return valid
+    floating = np.issubdtype(pixels.dtype, np.inexact)
+    if nodata is None or np.isnan(nodata):
+        return ~np.isnan(pixels) if floating else np.ones(pixels.shape, dtype=np.bool_)
+    valid: npt.NDArray[np.bool_] = pixels != nodata
+    return valid & ~np.isnan(pixels) if floating else valid
 
 
 def _one_line(error: Exception) -> str:

@@ -7,6 +7,7 @@ touched; or else from the network, kept in a cache of the same layout.
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -121,6 +122,10 @@ class SchemaStore:
             raise UsageError(f"{self.mirror}: no such folder of schemas")
         if self.cache is not None and self.cache.exists() and not self.cache.is_dir():
             raise UsageError(f"{self.cache}: not a folder, so no schema can be kept in it")
+
+    def __reduce__(self) -> tuple[Callable[..., "SchemaStore"], tuple[()]]:
+        """Travel to a worker without what is compiled, which cannot; there it is compiled anew."""
+        return partial(SchemaStore, mirror=self.mirror, cache=self.cache, fetch=self.fetch), ()
 
     def errors(self, document: Mapping[str, Any]) -> list[SchemaError]:
         """What the core schema and those of the document's extensions hold against it."""

@@ -12,6 +12,8 @@ from datetime import time as clock_time
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from catalog_builder import layout
 from catalog_builder.errors import SourcesError
 from catalog_builder.template import Template, TemplateSet
@@ -25,6 +27,8 @@ OWN_FIELDS = frozenset(
     )
 )
 OWN_PREFIXES = ("proj:", "file:")
+_FARTHEST = 1e9
+"""Larger than any coordinate of a CRS of the Earth, in any unit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +78,7 @@ def load(path: Path, templates: TemplateSet) -> tuple[Area, ...]:
         raise SourcesError(f"{path}: no *.toml file in this folder")
     areas = [area for file in files for area in _load_file(file, templates)]
     _check_names(areas)
+    _check_types(areas, templates)
     return tuple(sorted(areas, key=lambda area: (area.collection, area.id)))
 
 
@@ -83,7 +88,7 @@ def _load_file(file: Path, templates: TemplateSet) -> list[Area]:
             document = tomllib.load(stream)
     except OSError as error:
         raise SourcesError(f"{file}: cannot read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SourcesError(f"{file}: not TOML: {error}") from error
     _check_keys(document, ("area",), f"{file}")
     entries = document.get("area")
@@ -154,17 +159,27 @@ def _expand(href: str, folder: Path, where: str) -> list[Path]:
     """Turn one href into files; only plain local files, never what GDAL would take for a protocol."""
     if "://" in href or href.startswith("/vsi") or any(ord(letter) < 32 for letter in href):
         raise SourcesError(f"{where}: href {href!r} is not a local file; download it first")
-    if any(letter in href for letter in "*?["):
-        base = Path(href).anchor or "."
-        pattern = Path(href).relative_to(Path(href).anchor).as_posix()
-        found = sorted(path for path in (folder / base).glob(pattern) if path.is_file())
-        if not found:
-            raise SourcesError(f"{where}: no file matches {href!r} in {folder}")
-        return [path.resolve() for path in found]
-    path = folder / href
-    if not path.is_file():
-        raise SourcesError(f"{where}: no such file: {path}")
-    return [path.resolve()]
+    try:
+        if any(letter in href for letter in "*?["):
+            return _glob(href, folder, where)
+        path = folder / href
+        if path.is_dir():
+            raise SourcesError(f"{where}: {path} is a folder; name its files, or a glob such as {path / '*.tif'}")
+        if not path.is_file():
+            raise SourcesError(f"{where}: no such file: {path}")
+        return [path.resolve()]
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise SourcesError(f"{where}: href {href!r} is neither a path nor a glob: {reason}") from error
+
+
+def _glob(href: str, folder: Path, where: str) -> list[Path]:
+    base = Path(href).anchor or "."
+    pattern = Path(href).relative_to(Path(href).anchor).as_posix()
+    found = sorted(path for path in (folder / base).glob(pattern) if path.is_file())
+    if not found:
+        raise SourcesError(f"{where}: no file matches {href!r} in {folder}")
+    return [path.resolve() for path in found]
 
 
 def _interval(entry: Mapping[str, Any], where: str) -> tuple[datetime, datetime]:
@@ -205,14 +220,18 @@ def _properties(entry: Mapping[str, Any], where: str) -> dict[str, Any]:
     for key in properties:
         if key in OWN_FIELDS or key.startswith(OWN_PREFIXES):
             raise SourcesError(f"{where}: properties.{key} is written by the builder from the file; take it out")
-    return {key: _json_value(value) for key, value in properties.items()}
+    return {key: _json_value(value, f"{where}: properties.{key}") for key, value in properties.items()}
 
 
-def _json_value(value: Any) -> Any:
+def _json_value(value: Any, where: str) -> Any:
     if isinstance(value, dict):
-        return {key: _json_value(inner) for key, inner in value.items()}
+        if not value:
+            raise SourcesError(f"{where}: an empty table; take it out")
+        return {key: _json_value(inner, where) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_json_value(inner) for inner in value]
+        return [_json_value(inner, where) for inner in value]
+    if isinstance(value, int | float) and not abs(value) < 2**63:
+        raise SourcesError(f"{where}: {value} is no number that JSON and Parquet can hold")
     return value.isoformat() if isinstance(value, date | datetime | clock_time) else value
 
 
@@ -245,9 +264,14 @@ def _origin(entry: Mapping[str, Any], where: str) -> tuple[float, float] | None:
     origin = entry.get("origin")
     if origin is None:
         return None
-    if not isinstance(origin, list) or len(origin) != 2 or not all(type(n) in (int, float) for n in origin):
+    if not isinstance(origin, list) or len(origin) != 2 or not all(map(_is_coordinate, origin)):
         raise SourcesError(f"{where}: origin {origin!r} is not [x, y]")
     return float(origin[0]), float(origin[1])
+
+
+def _is_coordinate(value: Any) -> bool:
+    """Whether a value is a number, finite and of this world."""
+    return type(value) in (int, float) and abs(value) < _FARTHEST
 
 
 def _check_names(areas: list[Area]) -> None:
@@ -263,6 +287,22 @@ def _check_names(areas: list[Area]) -> None:
                 f"{areas[0].file}: areas {pair[0]!r} and {pair[1]!r} cannot stand side by side: "
                 f"'aws s3 sync --delete' would remove good objects; rename one, with '_' for '-'"
             )
+
+
+def _check_types(areas: list[Area], templates: TemplateSet) -> None:
+    """Refuse a property of another type than in the template or in another area: the index has one column for it."""
+    first: dict[tuple[str, str, str], Any] = {}
+    for area, source in ((owner, source) for owner in areas for source in owner.sources):
+        authored = templates.collections[area.collection].modalities[source.asset].document
+        for key, value in source.properties.items():
+            known = first.setdefault((area.collection, source.asset, key), authored.get(key, value))
+            try:
+                pa.array([known, value])
+            except pa.ArrowException as error:
+                where = f"{area.file}: area {area.id!r}: source {source.asset!r}: properties.{key}"
+                raise SourcesError(
+                    f"{where}: {value!r} is not of one type, alone or with {known!r}: {error}"
+                ) from error
 
 
 def _check_keys(entry: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:

@@ -69,7 +69,7 @@ def build_tile(job: TileJob, overlay: Overlay) -> TileResult:
 
     Raises ``RasterError`` naming the source file that is at fault, ``OSError`` where the release cannot be written.
     """
-    old = _old_item(job, overlay)
+    old = overlay.document(job.place.href)
     outcomes: dict[str, _Outcome] = {}
     for planned in sorted(job.sources, key=lambda planned: planned.modality.key not in job.required):
         key = planned.modality.key
@@ -85,7 +85,7 @@ def build_tile(job: TileJob, overlay: Overlay) -> TileResult:
 
 def kept_tile(job: TileJob, overlay: Overlay) -> TileResult | None:
     """Give the item of an earlier build as it stands, for a tile that cannot be built now; None where there is none."""
-    data, old = overlay.read(job.place.href), _old_item(job, overlay)
+    data, old = overlay.read(job.place.href), overlay.document(job.place.href)
     try:
         assets = {key: asset for key, asset in old["assets"].items() if key != THUMBNAIL}
         files = {asset["href"].removeprefix("./"): sha256_of(asset) for asset in old["assets"].values()}
@@ -99,12 +99,12 @@ def kept_tile(job: TileJob, overlay: Overlay) -> TileResult | None:
         valid_percent={key: made.valid_percent for key, made in cogs.items()},
         files={**files, f"{job.place.item_id}.json": manifest.sha256(data)},
         size=sum(made.size for made in cogs.values()),
-        item=_summary(old),
+        item=item_summary(old),
     )
 
 
-def _summary(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What the area's documents tell of an item."""
+def item_summary(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Give what the area's documents tell of an item. Raises ``KeyError`` for an item not written here."""
     properties = document["properties"]
     return {
         "bbox": document["bbox"],
@@ -124,8 +124,8 @@ def _result(job: TileJob, **facts: Any) -> TileResult:
 def survey_tile(job: TileJob) -> TileResult:
     """Read the pixels of one tile and tell what ``build_tile`` would make of them; nothing is written."""
     shares = {planned.modality.key: _valid_percent(_read(planned, job)[1]) for planned in job.sources}
-    short = [key for key in job.required if not _enough(shares[key], job.place.template)]
     enough = [key for key, share in shares.items() if _enough(share, job.place.template)]
+    short = [key for key in shares if key in job.required and key not in enough]
     reason = None
     if short:
         reason = f"{short[0]} has {shares[short[0]]:.3g} % valid pixels"
@@ -137,15 +137,6 @@ def survey_tile(job: TileJob) -> TileResult:
         left_out=reason,
         item={"assets": enough} if reason is None else None,
     )
-
-
-def _old_item(job: TileJob, overlay: Overlay) -> dict[str, Any]:
-    """Give the item of an earlier build, or an empty one."""
-    try:
-        document = jsonio.loads(overlay.read(job.place.href) or b"{}")
-    except ValueError:
-        return {}
-    return document if isinstance(document, dict) else {}
 
 
 def _build_asset(job: TileJob, planned: PlannedSource, old: dict[str, Any], overlay: Overlay) -> _Outcome:
@@ -166,8 +157,7 @@ def _kept_cog(job: TileJob, key: str, inputs: str, old: dict[str, Any], overlay:
     asset = old.get("assets", {}).get(key, {})
     if asset.get("dream:inputs") != inputs:
         return None
-    path = overlay.find(job.place.file(layout.asset_file(key)))
-    if path is None or path.stat().st_size != asset.get("file:size"):
+    if overlay.size(job.place.file(layout.asset_file(key))) != asset.get("file:size"):
         return None
     try:
         return cog_from_asset(asset)
@@ -182,7 +172,7 @@ def _read(planned: PlannedSource, job: TileJob) -> tuple[npt.NDArray[Any], npt.N
 
 def _valid_percent(valid: npt.NDArray[np.bool_]) -> float:
     """Share of valid pixels in the band that has the fewest."""
-    return float(valid.mean(axis=(1, 2)).min() * 100)
+    return float(min(np.count_nonzero(band) for band in valid) / valid[0].size * 100)
 
 
 def _enough(share: float, template: Template) -> bool:
@@ -193,6 +183,7 @@ def _write_cog(job: TileJob, planned: PlannedSource, pixels: npt.NDArray[Any], o
     """Stage a COG, and take its own word for what it is."""
     modality, tile = planned.modality, job.place.tile
     href = job.place.file(layout.asset_file(modality.key))
+    overlay.doubt(job.place.href)
     path = overlay.stage(href, cog.encode(pixels, modality, tile, job.place.template.cog))
     made = cog.describe(path)
     if broken := cog.differences(made, modality, tile):
@@ -244,7 +235,7 @@ def _finish(
         size=sum(record.cog.size for record in records),
         written=sum(outcome.written for outcome in outcomes.values()),
         pixels=sum(outcome.pixels for outcome in outcomes.values()),
-        item=_summary(document),
+        item=item_summary(document),
     )
 
 
@@ -265,6 +256,7 @@ def _thumbnail(job: TileJob, records: list[AssetRecord], old: dict[str, Any], ov
         if path is None:
             raise RasterError(f"{href}: {record.modality.key} went away while the tile was built")
         data = thumbnail(path, render)
+        overlay.doubt(job.place.href)
         overlay.put(href, data)
         return FileRecord(size=len(data), sha256=manifest.sha256(data), inputs=inputs)
     return None
@@ -272,8 +264,7 @@ def _thumbnail(job: TileJob, records: list[AssetRecord], old: dict[str, Any], ov
 
 def _kept_thumbnail(href: str, inputs: str, old: dict[str, Any], overlay: Overlay) -> FileRecord | None:
     asset = old.get("assets", {}).get(THUMBNAIL, {})
-    path = overlay.find(href)
-    if asset.get("dream:inputs") != inputs or path is None or path.stat().st_size != asset.get("file:size"):
+    if asset.get("dream:inputs") != inputs or overlay.size(href) != asset.get("file:size"):
         return None
     return FileRecord(size=asset["file:size"], sha256=sha256_of(asset), inputs=inputs)
 

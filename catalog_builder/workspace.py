@@ -2,23 +2,31 @@
 
 New files are written under ``.build/tree`` in the layout of the release, and read through an overlay: staged first,
 released otherwise. ``commit`` moves them into place by renames, what is pointed at before what points at it, and then
-takes away what the new manifests no longer list. A build that was killed finds its staged files again; one that fails
-leaves the release as it was.
+takes away what the new manifests no longer list. A build that was killed finds its staged files again; one that was
+killed in the middle of its commit is committed to the end before another begins; one that fails leaves the release as
+it was.
+
+A staged document vouches for the files it tells of. While those are being changed an empty one stands in its place, so
+that no later build, of other sources perhaps, takes half of one version and half of another for a whole.
 """
 
 import fcntl
 import os
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from catalog_builder import jsonio, layout
 from catalog_builder.errors import ReleaseError, UsageError
 
-_TREE = "tree"
+_TREE, _PARTIAL = "tree", "partial"
 _OBSOLETE = "obsolete.json"
+"""What a commit takes away. It stands from the moment when all is staged until all is in place."""
+_EMPTY = b"{}\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,17 +63,41 @@ class Overlay:
                 continue
         return found
 
+    def size(self, href: str) -> int | None:
+        """Give the bytes of a file, staged or released; None where there is none."""
+        for root in (self.tree, self.release):
+            try:
+                return (root / href).stat().st_size
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+        return None
+
+    def document(self, href: str) -> dict[str, Any]:
+        """Read a JSON object, staged or released; an empty one where there is none."""
+        try:
+            document = jsonio.loads(self.read(href) or _EMPTY)
+        except ValueError:
+            return {}
+        return document if isinstance(document, dict) else {}
+
     def stage(self, href: str, data: bytes) -> Path:
         """Write a staged file; it appears whole or not at all."""
-        path = self.tree / href
-        partial = path.with_name(f".{path.name}.partial")
+        path, partial = self.tree / href, self.tree.with_name(_PARTIAL) / secrets.token_hex(8)
         try:
             partial.write_bytes(data)
+        except FileNotFoundError as error:
+            raise ReleaseError(f"{self.release}: another build has taken over this release") from error
+        try:
+            os.replace(partial, path)
         except FileNotFoundError:
             path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_bytes(data)
-        os.replace(partial, path)
+            os.replace(partial, path)
         return path
+
+    def doubt(self, href: str) -> None:
+        """Take back a document's word, staged or released, until a new one is staged."""
+        if self.find(href) is not None:
+            self.put(href, _EMPTY)
 
     def put(self, href: str, data: bytes) -> bool:
         """Stage a file unless its bytes are there already; say whether anything was written."""
@@ -83,12 +115,16 @@ class Workspace:
     """The one build that may write to a release."""
 
     def __init__(self, release: Path) -> None:
-        self.overlay = Overlay(release=release, tree=release / layout.WORK_FOLDER / _TREE)
-
-    @property
-    def release(self) -> Path:
-        """The release folder."""
-        return self.overlay.release
+        # Absolute, because workers on a cluster stand in other folders.
+        self.release = release.absolute()
+        self._work = self.release / layout.WORK_FOLDER
+        if (self._work / _OBSOLETE).exists():
+            self._finish_commit(self._work / str(max(_runs(self._work), default=0)) / _TREE)
+        self.folder = _take_over(self._work)
+        self.overlay = Overlay(release=self.release, tree=self.folder / _TREE)
+        shutil.rmtree(self.folder / _PARTIAL, ignore_errors=True)
+        for name in (_TREE, _PARTIAL):
+            (self.folder / name).mkdir(exist_ok=True)
 
     def prune(self, folder: str, keep: Iterable[str]) -> None:
         """Drop staged files under ``folder`` (an href, or "" for all) that are not among the hrefs to keep."""
@@ -98,40 +134,35 @@ class Workspace:
                 (self.overlay.tree / href).unlink()
 
     def commit(self, obsolete: Iterable[str]) -> int:
-        """Move all that is staged into the release, then take away ``obsolete`` hrefs. Gives the number of files moved.
+        """Move all that is staged into the release, then take away ``obsolete`` hrefs.
 
-        The list of what is obsolete is kept until done, because a new manifest no longer knows of it.
+        Gives the number of files that changed. The list of what is obsolete is kept until done, because a new manifest
+        no longer knows of it.
         """
-        work = self.release / layout.WORK_FOLDER
-        gone = sorted({*obsolete, *self._left_obsolete()})
-        work.mkdir(exist_ok=True)
-        (work / _OBSOLETE).write_bytes(jsonio.dumps(gone))
-        staged = sorted(_files(self.overlay.tree, ""), key=lambda href: (_rank(href), href))
-        self._move_new_areas(staged)
-        for href in staged:
-            source, target = self.overlay.tree / href, self.release / href
-            if source.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(source, target)
+        gone = sorted(set(obsolete).difference(_files(self.overlay.tree, "")))
+        partial = self.folder / _OBSOLETE
+        partial.write_bytes(jsonio.dumps(gone))
+        os.replace(partial, self._work / _OBSOLETE)
+        return self._finish_commit(self.overlay.tree)
+
+    def _finish_commit(self, tree: Path) -> int:
+        """Begin a commit, or go on with one that was killed."""
+        staged = sorted(_files(tree, ""), key=_order)
+        self._move_new_areas(tree, staged)
+        changed = sum(_move(tree / href, self.release / href) for href in staged)
+        gone = sorted(jsonio.read(self._work / _OBSOLETE), key=_order, reverse=True)
         for href in gone:
-            if href not in staged:
-                _remove(self.release, href)
-        shutil.rmtree(work)
-        return len(staged)
+            _remove(self.release, href)
+        shutil.rmtree(self._work)
+        return changed + len(gone)
 
-    def _left_obsolete(self) -> list[str]:
-        try:
-            return list(jsonio.read(self.release / layout.WORK_FOLDER / _OBSOLETE))
-        except (OSError, ValueError):
-            return []
-
-    def _move_new_areas(self, staged: list[str]) -> None:
+    def _move_new_areas(self, tree: Path, staged: list[str]) -> None:
         """An area that the release does not have yet moves as a whole: one rename, whatever its size."""
         areas = {"/".join(href.split("/")[:2]) for href in staged if href.count("/") >= 2}
         for area in sorted(areas):
             if not (self.release / area).exists():
                 (self.release / area).parent.mkdir(exist_ok=True)
-                os.rename(self.overlay.tree / area, self.release / area)
+                os.rename(tree / area, self.release / area)
 
 
 @contextmanager
@@ -142,26 +173,54 @@ def open_workspace(release: Path) -> Iterator[Workspace]:
     works on it or it cannot be written.
     """
     check_target(release)
+    with _locked(release):
+        try:
+            yield Workspace(release)
+        except OSError as error:
+            raise ReleaseError(_os_message(release, error)) from error
+        finally:
+            _remove_if_empty(release)
+
+
+@contextmanager
+def _locked(release: Path) -> Iterator[None]:
     try:
         release.mkdir(parents=True, exist_ok=True)
         handle = os.open(release, os.O_RDONLY | os.O_DIRECTORY)
     except OSError as error:
         raise ReleaseError(f"{release}: cannot make or open this folder: {error.strerror}") from error
     try:
+        _lock(release, handle)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(release: Path, handle: int) -> None:
+    try:
         # The kernel lets go of the lock when this process ends, however it ends.
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        os.close(handle)
         raise ReleaseError(f"{release}: another build is at work on this release; wait until it has ended") from error
-    try:
-        workspace = Workspace(release)
-        workspace.overlay.tree.mkdir(parents=True, exist_ok=True)
-        yield workspace
-    except OSError as error:
-        raise ReleaseError(_os_message(release, error)) from error
-    finally:
-        _remove_if_empty(release)
-        os.close(handle)
+
+
+def _take_over(work: Path) -> Path:
+    """Give a run's folder: that of a build that was killed, under a new name, or a new one.
+
+    A worker of that build that is still at work, as can be on a cluster, then loses its way and disturbs nobody.
+    """
+    work.mkdir(exist_ok=True)
+    last = max(_runs(work), default=0)
+    folder = work / str(last + 1)
+    if last:
+        os.rename(work / str(last), folder)
+    else:
+        folder.mkdir()
+    return folder
+
+
+def _runs(work: Path) -> list[int]:
+    return [int(name) for name in os.listdir(work) if name.isdecimal()]
 
 
 def _os_message(release: Path, error: OSError) -> str:
@@ -180,18 +239,37 @@ def check_target(release: Path) -> None:
         raise UsageError(f"{release}: holds something that is no release ({min(names)}); name a new or empty folder")
 
 
-def _rank(href: str) -> int:
-    """What is pointed at goes before what points at it."""
+def _order(href: str) -> tuple[int, str]:
+    """What is pointed at goes before what points at it. An area's catalog goes last of its area: it vouches for all."""
     parts = href.split("/")
-    if href == layout.MANIFEST:
-        return 6
-    if href == layout.CATALOG:
-        return 5
-    if len(parts) == 2:
-        return 2 if parts[0] == layout.INDEX_FOLDER else 4
-    if parts[-1] in (layout.CATALOG, layout.MANIFEST):
-        return 3
-    return 1 if href.endswith(".json") else 0
+    depth, name = len(parts), parts[-1]
+    if name == layout.MANIFEST:
+        rank = 8 if depth == 1 else 3
+    elif name == layout.CATALOG:
+        rank = {1: 7, 3: 4}.get(depth, 2)
+    elif name == layout.COLLECTION:
+        rank = 6
+    elif parts[0] == layout.INDEX_FOLDER:
+        rank = 5
+    else:
+        rank = 1 if name.endswith(".json") else 0
+    return rank, href
+
+
+def _move(source: Path, target: Path) -> bool:
+    """Move a staged file into place and say whether that changed anything."""
+    if not source.exists():  # it came with its area
+        return True
+    if target.is_file() and _same_bytes(source, target):
+        source.unlink()
+        return False
+    target.parent.mkdir(parents=True, exist_ok=True)
+    os.replace(source, target)
+    return True
+
+
+def _same_bytes(one: Path, other: Path) -> bool:
+    return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()
 
 
 def _files(root: Path, folder: str) -> Iterator[str]:
@@ -218,7 +296,9 @@ def _remove_if_empty(release: Path) -> None:
     """Leave no trace of a build that staged nothing."""
     work = release / layout.WORK_FOLDER
     try:
-        (work / _TREE).rmdir()
+        for run in _runs(work):
+            for name in (_TREE, _PARTIAL, ""):
+                (work / str(run) / name).rmdir()
         work.rmdir()
         release.rmdir()
     except OSError:

@@ -85,3 +85,9 @@ def small_sources(folder: Path, *, columns: int = 2, rows: int = 2, name: str = 
     sources = [source(key, f"{name}_{key}.tif") for key in ("s2", "srtm", "osm")]
     path.write_text(area(name, *sources, required=["s2"]))
     return path
+
+
+def modality(data_type: str, nodata: float | str, resampling: str, bands: int = 1, **band: Any) -> template.Modality:
+    """Make a modality of its own, outside any template."""
+    entries = [{"name": f"band{n}", "data_type": data_type, "nodata": nodata, **band} for n in range(1, bands + 1)]
+    return template.modality("modality", {"bands": entries, "dream:resampling": resampling}, Path("template.json"))

@@ -329,9 +329,7 @@ def test_what_cannot_be_served_is_said(tmp_path: Path, server: ReleaseServer) ->
             make_server(tmp_path, port)
 
 
-def test_gdal_reads_equal_pixels(
-    release: Path, server: ReleaseServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gdal_reads_equal_pixels(release: Path, server: ReleaseServer, monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = np.random.default_rng(0).integers(0, 2**12, (2, 1024, 1024), dtype=np.uint16)
     profile = {"driver": "COG", "count": 2, "height": 1024, "width": 1024, "dtype": "uint16"}
     profile |= {"crs": "EPSG:32631", "transform": Affine(10, 0, 300_000, 0, -10, 4_900_000), "blocksize": 256}
@@ -340,7 +338,5 @@ def test_gdal_reads_equal_pixels(
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     url = f"/vsicurl/http://127.0.0.1:{server.server_port}/pixels.tif"
     with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"), rasterio.open(url) as raster:
-        np.testing.assert_array_equal(
-            raster.read(window=((600, 700), (300, 500))), pixels[:, 600:700, 300:500]
-        )
+        np.testing.assert_array_equal(raster.read(window=((600, 700), (300, 500))), pixels[:, 600:700, 300:500])
         np.testing.assert_array_equal(raster.read(), pixels)

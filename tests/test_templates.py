@@ -55,9 +55,7 @@ def published() -> Validate:
     """Errors of a value against a published schema (a URI, with or without a fragment), with no network."""
     mirror = Path(os.environ.get("STAC_SCHEMAS_DIR") or ROOT.parent / "shared" / "schemas")
     if not mirror.is_dir():
-        pytest.skip(
-            f"no mirror of the STAC schemas at {mirror}: set STAC_SCHEMAS_DIR to validate the templates"
-        )
+        pytest.skip(f"no mirror of the STAC schemas at {mirror}: set STAC_SCHEMAS_DIR to validate the templates")
 
     def retrieve(uri: str) -> Document:
         schema = read(mirror / uri.partition("#")[0].removeprefix("https://").removeprefix("http://"))
