@@ -7,7 +7,7 @@ nothing changed is not looked at tile by tile.
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,14 +17,14 @@ from catalog_builder import catalog, index, jsonio, layout, manifest
 from catalog_builder.catalog import AreaSummary
 from catalog_builder.cog import hash_file
 from catalog_builder.errors import BuildError, CatalogBuilderError, RasterError
-from catalog_builder.executor import unordered
+from catalog_builder.executor import in_batches, unordered
 from catalog_builder.item import sha256_of
 from catalog_builder.plan import Plan, PlannedArea, TileJob
 from catalog_builder.template import Template
 from catalog_builder.tile import TileResult, build_tile, kept_tile
 from catalog_builder.workspace import Overlay, Workspace, open_workspace
 
-_ITEMS_PER_PART = 2000
+_ITEMS_PER_PART = 500
 _INDEX_PARTS = "index"
 
 
@@ -104,7 +104,7 @@ def build(
     keep_going: bool = False,
     make_tile: TileBuilder = build_tile,
 ) -> BuildReport:
-    """Build a plan into a release folder. At most ``window`` tiles are under way at once.
+    """Build a plan into a release folder. At most ``window`` tiles, or batches of quick ones, are under way at once.
 
     Raises ``CatalogBuilderError``; the release is then as it was. With ``keep_going``, what cannot be built is reported
     instead, and the release keeps the last good version of it where it has one.
@@ -166,26 +166,26 @@ class _Builder:
         states = {area.area.name: _AreaState(area, waiting=len(area.tiles)) for area in changed}
         jobs = (job for area in changed for job in area.jobs())
         work = partial(self.make_tile, overlay=self.overlay)
-        for job, future in unordered(self.executor, work, jobs, self.window):
+        for job, outcome in in_batches(self.executor, work, jobs, self.window):
             state = states[f"{job.place.template.id}/{job.place.area}"]
-            self._take(state, job, future)
+            self._take(state, job, outcome)
             state.waiting -= 1
             if not state.waiting:
                 done += self._end_area(states.pop(state.area.area.name))
         return done
 
-    def _take(self, state: _AreaState, job: TileJob, future: "Future[TileResult]") -> None:
-        try:
-            result = future.result()
-        except CatalogBuilderError as error:
+    def _take(self, state: _AreaState, job: TileJob, outcome: TileResult | CatalogBuilderError) -> None:
+        result: TileResult | None
+        if isinstance(outcome, CatalogBuilderError):
             if not self.keep_going:
-                raise
-            state.failures.append((job.place.item_id, str(error)))
+                raise outcome
+            state.failures.append((job.place.item_id, str(outcome)))
             self.overlay.unstage(job.place.file(""))
-            kept = kept_tile(job, self.overlay)
-            if kept is None:
-                return
-            result = kept
+            result = kept_tile(job, self.overlay)
+        else:
+            result = outcome
+        if result is None:
+            return
         state.results.append(result)
         self.written += result.written
         self.progress.tile(result)
@@ -246,6 +246,7 @@ class _Builder:
         files |= self._put(layout.CATALOG, jsonio.dumps(catalog.root_document(self.plan.templates.catalog, titles)))
         self._put(layout.MANIFEST, manifest.dumps(files))
         self._prune(files, {area.folder for area in done})
+        self.progress.note("moving what is new into place")
         return self.workspace.commit(self._obsolete(files))
 
     def _obsolete(self, files: dict[str, str]) -> set[str]:
@@ -316,7 +317,7 @@ class _Builder:
         folder = self.workspace.folder / _INDEX_PARTS / collection
         ordered = sorted(areas, key=lambda area: index.place_order(area.summary.bbox))
         jobs = [
-            index.PartJob(items=items, target=folder / f"{area.summary.id}_{number:04d}.parquet")
+            index.PartJob(items=items, target=folder / f"{area.summary.id}_{number:04d}.arrow")
             for area in ordered
             for number, items in enumerate(self._item_batches(area))
         ]

@@ -13,7 +13,7 @@ from catalog_builder.check_documents import Expected, Inspector
 from catalog_builder.check_files import Folder, compare_manifest, read_manifest, walk
 from catalog_builder.check_tile import TileBatch, TileCheck, TileFolder
 from catalog_builder.grid import PIXEL_TOLERANCE, TileGrid, TileRange
-from catalog_builder.plan import PlannedArea, row_title
+from catalog_builder.plan import PlannedArea
 from catalog_builder.sources import Area
 from catalog_builder.template import Template
 
@@ -61,9 +61,10 @@ class CheckedArea:
         return layout.area_catalog(self.collection.id, self.id)
 
     @property
-    def title(self) -> str:
-        """Title of the area, by its own word."""
-        return str(self.document.get("title", ""))
+    def title(self) -> str | None:
+        """Title of the area, by its own word; None where that cannot be read."""
+        title = self.document.get("title")
+        return title if isinstance(title, str) else None
 
     @property
     def is_done(self) -> bool:
@@ -185,7 +186,6 @@ def _tile_folder(area: CheckedArea, tile: _TileSpot) -> TileFolder:
         column=tile.column,
         row=tile.row,
         parent=area.parent(tile),
-        parent_title=row_title(area.title, tile.row) if area.rows else area.title,
         files={name: listed.get(f"{tile.name}/{name}") for name in sorted(tile.folder.files)},
     )
 
@@ -201,9 +201,13 @@ def end_area(inspector: Inspector, area: CheckedArea, root_title: str) -> None:
     if grid is None or collection.template is None or len(built) < len(area.tiles):
         collection.is_whole = False  # said of the items that cannot be read
         return
+    if area.document and area.title is None:
+        inspector.say(area.href, "catalog-fields", "title is missing")
     released = _released(area, collection.template, grid, root_title)
     summary = catalog.summarize(released, built)
     collection.areas.append(summary)
+    if area.title is None:
+        return  # the catalogs of its rows repeat it
     for href, should in catalog.area_documents(released, built, summary, area.document.get("dream:inputs")).items():
         _compare_catalog(inspector, href, area.document if href == area.href else area.rows.get(href, {}), should)
 
@@ -236,7 +240,14 @@ def _same_grid(one: TileGrid, other: TileGrid) -> bool:
 def _released(area: CheckedArea, promise: Template, grid: TileGrid, root_title: str) -> _ReleasedArea:
     columns, rows = [tile.column for tile in area.tiles], [tile.row for tile in area.tiles]
     return _ReleasedArea(
-        area=Area(collection=promise.id, id=area.id, title=area.title, sources=(), required=(), file=Path(area.href)),
+        area=Area(
+            collection=promise.id,
+            id=area.id,
+            title=area.title or area.id,
+            sources=(),
+            required=(),
+            file=Path(area.href),
+        ),
         template=promise,
         root_title=root_title,
         grid=grid,

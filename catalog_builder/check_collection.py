@@ -46,11 +46,6 @@ class Collection:
         return layout.collection(self.id)
 
     @property
-    def title(self) -> str:
-        """Its title, by its own word."""
-        return str(self.document.get("title"))
-
-    @property
     def area_ids(self) -> list[str]:
         """Ids of its areas, by the names of their folders."""
         return [name for name in self.folder.folders if not name.startswith(".")]
@@ -67,7 +62,9 @@ def open_collection(inspector: Inspector, name: str) -> Collection:
     if not document:
         return collection
     try:
-        collection.template = template.parse(document, Path(href))
+        if not isinstance(document.get("title"), str):
+            raise TemplateError(f"{href}: title is missing")
+        collection.template = template.parse({**document, "id": name}, Path(href))
     except TemplateError as error:
         inspector.say(href, "template", str(error).removeprefix(f"{href}: "))
     if document.get("id") != name:

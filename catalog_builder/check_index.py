@@ -85,6 +85,8 @@ def _compare(part: IndexPart, item: dict[str, Any]) -> Iterator[Finding]:
     try:
         document = jsonio.read(path)
     except ValueError:
+        document = None
+    if not isinstance(document, dict):
         return  # said of the item itself
     found = list(differences(_plain(item), _plain(document)))
     if found:

@@ -39,20 +39,24 @@ class _Group(click.Group):
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(141)
+        except OSError as error:
+            click.echo(f"catalog-builder: {error}", err=True)
+            ctx.exit(1)
 
 
 @click.group(cls=_Group, context_settings=_CONTEXT)
 @click.version_option(__version__, prog_name="catalog-builder")
 def main() -> None:
-    r"""Processed rasters in, a static STAC release out.
+    """Processed rasters in, a static STAC release out.
 
     \b
     catalog-builder demo                         see it work on synthetic rasters
     catalog-builder plan sources.toml            what would be built
     catalog-builder build sources.toml release   build it, or go on where a build stopped
     catalog-builder check release                hold the release against itself and against STAC
-    catalog-builder serve release                look at it in a browser
-    """
+    catalog-builder serve release                read it over HTTP, as from a bucket
+    catalog-builder figures release pictures     draw tiles in all their modalities
+    """  # noqa: D301 - click wants the control character
 
 
 def _templates_option(command: Command) -> Command:

@@ -4,6 +4,7 @@ CatalogBuilderError          exit code 1 unless said otherwise
 ├── UsageError               the command line, or a folder it names, cannot be used (exit code 2)
 │   ├── TemplateError        a template under ``stac/`` is not what the builder needs
 │   └── SourcesError         ``sources.toml`` is not what the builder needs
+│       └── MissingFileError  a file that it names is not there; other areas can be built
 ├── RasterError              a raster cannot be read, or is not what its modality promises
 ├── ReleaseError             the release folder cannot be read or written, or is in use
 └── BuildError               the work as a whole failed
@@ -32,6 +33,10 @@ class TemplateError(UsageError):
 
 class SourcesError(UsageError):
     """``sources.toml`` is not what the builder needs."""
+
+
+class MissingFileError(SourcesError):
+    """A file that ``sources.toml`` names is not there; other areas can be built."""
 
 
 class RasterError(CatalogBuilderError):

@@ -1,8 +1,10 @@
 """Where work is done: in this process, in local processes, or on a Dask cluster; one interface for all."""
 
+import itertools
 import multiprocessing
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -14,13 +16,18 @@ from concurrent.futures import (
     wait,
 )
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.connection import wait as wait_for_handles
 from typing import Any, TypeVar
 
-from catalog_builder.errors import BuildError, UsageError
+from catalog_builder.errors import BuildError, CatalogBuilderError, UsageError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+
+_BATCH_SECONDS = 0.05
+"""Time that a batch of quick jobs should take: much longer than it takes to send it."""
+_LARGEST_BATCH = 64
 
 
 class SerialExecutor(Executor):
@@ -86,8 +93,14 @@ def _end_with_parent() -> None:
 def _dask_executor(address: str) -> Iterator[Executor]:
     try:
         from distributed import Client, KilledWorker
+        from distributed.comm.addressing import get_address_host_port
     except ImportError as error:
         raise UsageError("--scheduler needs Dask: pip install 'catalog-builder[dask]'") from error
+    try:
+        # A client of an address that is none would not end with this process.
+        get_address_host_port(address)
+    except ValueError as error:
+        raise UsageError(f"--scheduler {address!r} is no address such as tcp://10.0.0.5:8786: {error}") from error
     try:
         client = Client(address, timeout="10s", set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, TimeoutError) as error:
@@ -117,6 +130,39 @@ def unordered(
             yield from _take_done(pending)
     finally:
         wait([future for future in pending if not future.cancel()])
+
+
+def in_batches(
+    executor: Executor, function: Callable[[Job], Result], jobs: Iterable[Job], window: int
+) -> Iterator[tuple[Job, Result | CatalogBuilderError]]:
+    """Run ``function`` over jobs as ``unordered`` does, but send those that turn out to be quick several at a time.
+
+    Gives each job with its result or its error. At most ``window`` batches are under way.
+    """
+    size, rest = 1, iter(jobs)
+
+    def batches() -> Iterator[tuple[Job, ...]]:
+        while batch := tuple(itertools.islice(rest, size)):
+            yield batch
+
+    for batch, future in unordered(executor, partial(_run_batch, function), batches(), window):
+        outcomes, seconds = future.result()
+        size = max(1, min(2 * len(batch), int(len(batch) * _BATCH_SECONDS / max(seconds, 1e-6)), _LARGEST_BATCH))
+        yield from zip(batch, outcomes, strict=True)
+
+
+def _run_batch(
+    function: Callable[[Job], Result], batch: tuple[Job, ...]
+) -> tuple[list[Result | CatalogBuilderError], float]:
+    """Run jobs one after the other and tell how long they took. An error of one is no error of the others."""
+    started = time.perf_counter()
+    outcomes: list[Result | CatalogBuilderError] = []
+    for job in batch:
+        try:
+            outcomes.append(function(job))
+        except CatalogBuilderError as error:
+            outcomes.append(error)
+    return outcomes, time.perf_counter() - started
 
 
 def _submit(executor: Executor, function: Callable[[Job], Result], job: Job) -> "Future[Result]":

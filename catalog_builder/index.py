@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from stac_geoparquet.arrow import parse_stac_items_to_arrow, to_parquet
 
 from catalog_builder import jsonio
@@ -27,6 +27,13 @@ class PartJob:
 
     items: tuple[Path, ...]
     target: Path
+
+
+class _OwnItem(dict[str, Any]):
+    """An item that nobody else holds: stac-geoparquet may change it in place, and need not copy all of it first."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_OwnItem":
+        return self
 
 
 def versions() -> dict[str, str]:
@@ -65,11 +72,13 @@ def write_part(job: PartJob) -> None:
 
     Raises ``BuildError`` where a field has several types.
     """
-    documents = [jsonio.read(path) for path in job.items]
+    documents = (_OwnItem(jsonio.read(path)) for path in job.items)
     job.target.parent.mkdir(parents=True, exist_ok=True)
     with _one_schema(job.target):
         table = parse_stac_items_to_arrow(documents).read_all()
-        pq.write_table(table, job.target, compression="lz4", store_schema=True)
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        with pa.OSFile(str(job.target), "wb") as target, pa.ipc.new_file(target, table.schema, options=options) as part:
+            part.write_table(table)
 
 
 def join_parts(parts: Sequence[Path], target: Path) -> None:
@@ -78,16 +87,20 @@ def join_parts(parts: Sequence[Path], target: Path) -> None:
     Raises ``BuildError`` where a field has several types.
     """
     with _one_schema(target):
-        schema = pa.unify_schemas([pq.read_schema(part) for part in parts], promote_options="permissive")
+        schema = pa.unify_schemas([_open_part(part).schema for part in parts], promote_options="permissive")
         reader = pa.RecordBatchReader.from_batches(schema, _row_groups(parts, schema))
         to_parquet(reader, target, compression="zstd", compression_level=3)
+
+
+def _open_part(path: Path) -> pa.ipc.RecordBatchFileReader:
+    return pa.ipc.open_file(pa.memory_map(str(path)))
 
 
 def _row_groups(parts: Iterable[Path], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """Cut the rows of all parts in groups of ROWS_PER_GROUP."""
     rows = schema.empty_table()
     for part in parts:
-        rows = pa.concat_tables([rows, _conform(pq.read_table(part), schema)])
+        rows = pa.concat_tables([rows, _conform(_open_part(part).read_all(), schema)])
         while rows.num_rows >= ROWS_PER_GROUP:
             yield _batch(rows.slice(0, ROWS_PER_GROUP))
             rows = rows.slice(ROWS_PER_GROUP)

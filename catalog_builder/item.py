@@ -1,6 +1,6 @@
 """What is known of a tile's files -> its STAC item, and back. Made from values; nothing is opened here."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -160,27 +160,18 @@ def link(rel: str, href: str, title: str, media_type: str = MediaType.JSON) -> d
     return {"rel": str(rel), "href": href, "type": str(media_type), "title": title}
 
 
-def _extensions(template: Template, assets: Iterable[Mapping[str, Any]]) -> list[str]:
+def _extensions(template: Template, assets: Collection[Mapping[str, Any]]) -> list[str]:
     """List the extensions used: the builder's own, and those of the template whose prefix stands in an asset."""
-    prefixes = {key.partition(":")[0] for asset in assets for key in _keys(asset) if ":" in key}
-    listed = [
-        uri
-        for uri in template.document.get("stac_extensions", ())
-        if any(extension_name(uri).startswith(prefix) for prefix in prefixes)
-    ]
-    return sorted({*_OWN_EXTENSIONS, *listed})
+    keys: set[str] = set().union(*assets, *(band for asset in assets for band in asset.get("bands", ())))
+    prefixes = tuple({key.partition(":")[0] for key in keys if ":" in key})
+    listed = template.document.get("stac_extensions", ())
+    return sorted({*_OWN_EXTENSIONS, *(uri for uri in listed if extension_name(uri).startswith(prefixes))})
 
 
 def extension_name(uri: str) -> str:
     """Give the name of an extension from its schema's URI: ``eo`` of ``https://…/eo/v2.0.0/schema.json``."""
     parts = uri.split("/")
     return parts[-3] if len(parts) > 3 else uri
-
-
-def _keys(asset: Mapping[str, Any]) -> Iterable[str]:
-    yield from asset
-    for band in asset.get("bands", ()):
-        yield from band
 
 
 def asset_document(record: AssetRecord) -> dict[str, Any]:

@@ -131,8 +131,12 @@ def asset_file(modality: str) -> str:
 
 def relative(target: str, document: str) -> str:
     """Give ``target`` as seen from ``document``, both hrefs of the release: ``./x`` or ``../x``."""
-    path = posixpath.relpath(target, posixpath.dirname(document) or ".")
-    return path if path.startswith("..") else f"./{path}"
+    folder, parts = document.split("/")[:-1], target.split("/")
+    common = 0
+    while common < len(folder) and common < len(parts) - 1 and folder[common] == parts[common]:
+        common += 1
+    up = "../" * (len(folder) - common)
+    return (up or "./") + "/".join(parts[common:])
 
 
 def resolve(href: str, document: str) -> str | None:

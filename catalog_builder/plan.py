@@ -165,6 +165,8 @@ def make_plan(
 
 def plan_area(area: Area, templates: TemplateSet, fingerprints: Fingerprints) -> PlannedArea:
     """Read the headers of an area's sources and lay its grid. Raises ``RasterError`` or ``SourcesError``."""
+    if area.problem is not None:
+        raise area.problem
     template = templates.collections[area.collection]
     headers = {source.asset: _headers(source, template.modalities[source.asset]) for source in area.sources}
     crs = _area_crs(area, template, headers)
@@ -233,7 +235,7 @@ def _area_crs(area: Area, template: Template, headers: dict[str, list[RasterHead
     if text.lower() == "utm":
         box = _union(bounds_in(header, "EPSG:4326") for group in headers.values() for header in group)
         text = utm_zone(box, where)
-    crs = parse_crs(text, where)
+    crs = parse_crs(text, where if area.crs else f"{template.path}: dream:grid")
     name = crs_name(crs)
     if crs.to_authority() is None:
         raise SourcesError(f"{where}: crs has no authority code; use one such as 'EPSG:32631'")
@@ -324,7 +326,9 @@ def _planned(
 
 def planned_for(planned: PlannedSource, tile: Tile) -> PlannedSource:
     """Give a source with only the files that meet a tile."""
-    return PlannedSource(source=planned.source, placed=planned.placed.touching(tile))
+    placed = planned.placed.touching(tile)
+    # The same source for neighbours travels to a worker once.
+    return planned if placed == planned.placed else PlannedSource(source=planned.source, placed=placed)
 
 
 def pixel_inputs(planned: PlannedSource, tile: Tile, template: Template) -> str:

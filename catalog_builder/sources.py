@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from catalog_builder import layout
-from catalog_builder.errors import SourcesError
+from catalog_builder.errors import MissingFileError, SourcesError
 from catalog_builder.template import Template, TemplateSet
 
 AREA_KEYS = ("collection", "id", "title", "crs", "origin", "required", "source")
@@ -61,6 +61,8 @@ class Area:
     """Modalities without which a tile is left out."""
     file: Path
     """Where it was written, for messages."""
+    problem: MissingFileError | None = None
+    """What stands against planning it, which does not concern the other areas."""
 
     @property
     def name(self) -> str:
@@ -71,7 +73,8 @@ class Area:
 def load(path: Path, templates: TemplateSet) -> tuple[Area, ...]:
     """Read one ``sources.toml``, or every ``*.toml`` of a folder, sorted by collection and id.
 
-    Raises ``SourcesError`` naming the file, the area and the value.
+    Raises ``SourcesError`` naming the file, the area and the value; but a raster that is not there becomes the
+    ``problem`` of its area.
     """
     files = sorted(path.glob("*.toml")) if path.is_dir() else [path]
     if not files:
@@ -110,9 +113,14 @@ def _area(entry: Mapping[str, Any], file: Path, templates: TemplateSet) -> Area:
     entries = entry.get("source")
     if not isinstance(entries, list) or not entries:
         raise SourcesError(f"{where}: no [[area.source]]")
-    sources = tuple(_source(source, file, where, template) for source in entries)
     required = _required(entry, where, template)
-    _check_assets(sources, required, where)
+    sources: tuple[Source, ...] = ()
+    missing: MissingFileError | None = None
+    try:
+        sources = tuple(_source(source, file, where, template) for source in entries)
+        _check_assets(sources, required, where)
+    except MissingFileError as error:
+        missing = error
     return Area(
         collection=template.id,
         id=name,
@@ -122,6 +130,7 @@ def _area(entry: Mapping[str, Any], file: Path, templates: TemplateSet) -> Area:
         origin=_origin(entry, where),
         required=required,
         file=file,
+        problem=missing,
     )
 
 
@@ -164,9 +173,9 @@ def _expand(href: str, folder: Path, where: str) -> list[Path]:
             return _glob(href, folder, where)
         path = folder / href
         if path.is_dir():
-            raise SourcesError(f"{where}: {path} is a folder; name its files, or a glob such as {path / '*.tif'}")
+            raise MissingFileError(f"{where}: {path} is a folder; name its files, or a glob such as {path / '*.tif'}")
         if not path.is_file():
-            raise SourcesError(f"{where}: no such file: {path}")
+            raise MissingFileError(f"{where}: no such file: {path}")
         return [path.resolve()]
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
@@ -178,7 +187,7 @@ def _glob(href: str, folder: Path, where: str) -> list[Path]:
     pattern = Path(href).relative_to(Path(href).anchor).as_posix()
     found = sorted(path for path in (folder / base).glob(pattern) if path.is_file())
     if not found:
-        raise SourcesError(f"{where}: no file matches {href!r} in {folder}")
+        raise MissingFileError(f"{where}: no file matches {href!r} in {folder}")
     return [path.resolve() for path in found]
 
 

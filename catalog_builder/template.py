@@ -5,7 +5,7 @@ does not understand is an error, not a guess.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -20,8 +20,15 @@ Resampling = Literal["nearest", "mode", "bilinear", "cubic", "average"]
 RESAMPLINGS: tuple[Resampling, ...] = ("nearest", "mode", "bilinear", "cubic", "average")
 COMPRESSIONS = ("ZSTD", "DEFLATE")
 BLOCK_SIZES = (128, 256, 512)
+DATA_TYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
+"""Types of pixels that STAC and GeoTIFF both know."""
 
 SCHEMA_NAME = "dream.schema.json"
+
+_COLLECTION_FIELDS = ("dream:grid", "dream:min_valid_percent", "dream:cog", "dream:thumbnail")
+_MODALITY_FIELDS = ("dream:required", "dream:resampling", "dream:attribution")
+_GRID_FIELDS = ("resolution", "tile_shape", "crs", "origin")
+_COG_FIELDS = ("compress", "level", "blocksize")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,13 +124,16 @@ def load(folder: Path) -> TemplateSet:
     Raises ``TemplateError`` naming the file and the field.
     """
     catalog = _document(folder / layout.CATALOG, "Catalog")
+    _field(catalog, "id", str, folder / layout.CATALOG)
     paths = sorted(folder.glob(f"*/{layout.COLLECTION}"))
     templates = [parse(_document(path, "Collection"), path) for path in paths]
     if not templates:
         raise TemplateError(f"{folder}: no collection template (*/{layout.COLLECTION}) in this folder")
-    by_id = {template.id: template for template in templates}
-    if len(by_id) < len(templates):
-        raise TemplateError(f"{folder}: two templates have the same collection id")
+    by_id: dict[str, Template] = {}
+    for template in templates:
+        if template.id in by_id:
+            raise TemplateError(f"{template.path}: id {template.id!r} stands also in {by_id[template.id].path}")
+        by_id[template.id] = template
     return TemplateSet(path=folder, catalog=catalog, collections=by_id)
 
 
@@ -144,6 +154,8 @@ def parse(document: Mapping[str, Any], path: Path) -> Template:
     name = _field(document, "id", str, path)
     if (problem := layout.id_problem(name)) is not None:
         raise TemplateError(f"{path}: id {name!r}: {problem}")
+    _field(document, "title", str, path)
+    _check_known((key for key in document if key.startswith("dream:")), _COLLECTION_FIELDS, f"{path}")
     assets = _field(document, "item_assets", dict, path)
     modalities = {key: modality(key, entry, path) for key, entry in assets.items()}
     if not modalities:
@@ -152,7 +164,7 @@ def parse(document: Mapping[str, Any], path: Path) -> Template:
         id=name,
         path=path,
         grid=_grid_rule(_field(document, "dream:grid", dict, path), path),
-        cog=_cog_options(document.get("dream:cog", {}), path),
+        cog=_cog_options(_field({"dream:cog": {}, **document}, "dream:cog", dict, path), path),
         min_valid_percent=_percent(document.get("dream:min_valid_percent", 0), path),
         thumbnail=tuple(document.get("dream:thumbnail", ())),
         modalities=modalities,
@@ -167,39 +179,53 @@ def modality(key: str, entry: Mapping[str, Any], path: Path) -> Modality:
     where = f"{path}: item_assets.{key}"
     if (problem := layout.id_problem(key)) is not None:
         raise TemplateError(f"{where}: {problem}")
-    bands = entry.get("bands")
+    bands = entry.get("bands") if isinstance(entry, Mapping) else None
     if not isinstance(bands, list) or not bands:
         raise TemplateError(f"{where}: no bands")
+    for band in bands:
+        if not isinstance(band, dict) or not isinstance(band.get("name"), str):
+            raise TemplateError(f"{where}: a band without name: {band!r}")
+    _check_known((field for field in entry if field.startswith("dream:")), _MODALITY_FIELDS, where)
+    required = entry.get("dream:required", True)
+    if not isinstance(required, bool):
+        raise TemplateError(f"{where}: dream:required {required!r} is neither true nor false")
     resampling = entry.get("dream:resampling")
     if resampling not in RESAMPLINGS:
         raise TemplateError(f"{where}: dream:resampling {resampling!r} is none of {', '.join(RESAMPLINGS)}")
+    data_type = _data_type(bands, where)
     return Modality(
         key=key,
-        data_type=_data_type(bands, where),
-        nodata=_nodata(bands, where),
+        data_type=data_type,
+        nodata=_nodata(bands, data_type, where),
         bands=tuple(bands),
         resampling=resampling,
-        required=bool(entry.get("dream:required", True)),
+        required=required,
         document=entry,
     )
 
 
 def _data_type(bands: list[Any], where: str) -> str:
-    types = {band.get("data_type") for band in bands}
-    name = types.pop()
-    if types:
-        raise TemplateError(f"{where}: all bands of a GeoTIFF have one data_type, here they differ")
-    try:
-        return str(np.dtype(name).name)
-    except TypeError as error:
-        raise TemplateError(f"{where}: unknown data_type {name!r}") from error
+    name = _common(bands, "data_type", where)
+    if name not in DATA_TYPES:
+        raise TemplateError(f"{where}: data_type {name!r} is none of {', '.join(DATA_TYPES)}")
+    return str(name)
 
 
-def _nodata(bands: list[Any], where: str) -> float:
-    values = {str(band.get("nodata")): band.get("nodata") for band in bands}
+def _nodata(bands: list[Any], data_type: str, where: str) -> float:
+    value = parse_nodata(_common(bands, "nodata", where), where)
+    with np.errstate(all="ignore"):
+        kept = float(np.float64(value).astype(data_type))
+    if not same_nodata(kept, value):
+        raise TemplateError(f"{where}: nodata {value:g} is no {data_type}")
+    return value
+
+
+def _common(bands: list[Any], field: str, where: str) -> Any:
+    """Give the one value that all bands have: a GeoTIFF has no more."""
+    values = {str(band.get(field)): band.get(field) for band in bands}
     if len(values) > 1:
-        raise TemplateError(f"{where}: all bands of a GeoTIFF have one nodata, here they differ")
-    return parse_nodata(values.popitem()[1], where)
+        raise TemplateError(f"{where}: all bands of a GeoTIFF have one {field}, here they differ: {', '.join(values)}")
+    return values.popitem()[1]
 
 
 def parse_nodata(value: Any, where: str) -> float:
@@ -223,11 +249,13 @@ def nodata_document(value: float) -> int | float | str:
     """Give a nodata value as STAC writes it: whole numbers without a point, NaN and infinities as words."""
     if not math.isfinite(value):
         return str(value)
-    return int(value) if value.is_integer() else value
+    # Beyond this, as -3.4e38 of many a float raster, no digit is left out by the point, and JSON has no such integers.
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value
 
 
 def _grid_rule(rule: Mapping[str, Any], path: Path) -> GridRule:
     where = f"{path}: dream:grid"
+    _check_known(rule, _GRID_FIELDS, where)
     shape = rule.get("tile_shape", [1024, 1024])
     resolution, origin = rule.get("resolution"), rule.get("origin")
     if not isinstance(resolution, int | float) or not resolution > 0:
@@ -243,7 +271,8 @@ def _grid_rule(rule: Mapping[str, Any], path: Path) -> GridRule:
 
 
 def _cog_options(options: Mapping[str, Any], path: Path) -> CogOptions:
-    cog = CogOptions(**{key: options[key] for key in ("compress", "level", "blocksize") if key in options})
+    _check_known(options, _COG_FIELDS, f"{path}: dream:cog")
+    cog = CogOptions(**options)
     if cog.compress not in COMPRESSIONS:
         raise TemplateError(f"{path}: dream:cog.compress {cog.compress!r} is none of {', '.join(COMPRESSIONS)}")
     if cog.blocksize not in BLOCK_SIZES:
@@ -261,14 +290,48 @@ def _percent(value: Any, path: Path) -> float:
 
 
 def _check_renders(template: Template) -> None:
-    renders = template.document.get("renders", {})
+    renders = _field({"renders": {}, **template.document}, "renders", dict, template.path)
     for name in template.thumbnail:
         if name not in renders:
             raise TemplateError(f"{template.path}: dream:thumbnail names no render: {name!r}")
     for name, render in renders.items():
-        for key in render.get("assets", ()):
+        where = f"{template.path}: renders.{name}"
+        assets = render.get("assets") if isinstance(render, dict) else None
+        if not isinstance(assets, list) or not assets:
+            raise TemplateError(f"{where}: assets {assets!r} is no list of modalities")
+        for key in assets:
             if key not in template.modalities:
-                raise TemplateError(f"{template.path}: renders.{name} names no modality: {key!r}")
+                raise TemplateError(f"{where} names no modality: {key!r}")
+        if name in template.thumbnail:
+            _check_drawable(render, len(template.modalities[assets[0]].bands), where)
+
+
+def _check_drawable(render: Mapping[str, Any], count: int, where: str) -> None:
+    """Hold a render that draws thumbnails to what they are drawn with; ``count`` is the number of bands."""
+    bands, ranges = render.get("bidx", [1]), render.get("rescale", [[0, 255]])
+    if not _is_list(bands, lambda band: band in range(1, count + 1)) or len(bands) not in (1, 3):
+        raise TemplateError(f"{where}: bidx {bands!r} is neither one nor three of {count} bands")
+    if not _is_list(ranges, _is_range) or len(ranges) not in (1, len(bands)):
+        raise TemplateError(f"{where}: rescale {ranges!r} is not a [low, high] a band")
+    for value, colour in render.get("colormap", {}).items():
+        is_colour = _is_list(colour, lambda level: level in range(256)) and len(colour) in (3, 4)
+        if not (value.isdecimal() and int(value) < 256 and is_colour):
+            raise TemplateError(f"{where}: colormap {value!r}: {colour!r} is no class of 0 to 255 with a colour")
+
+
+def _is_list(value: Any, is_member: Callable[[Any], bool]) -> bool:
+    return isinstance(value, list) and all(map(is_member, value))
+
+
+def _is_range(pair: Any) -> bool:
+    return _is_list(pair, lambda end: isinstance(end, int | float)) and len(pair) == 2 and pair[0] < pair[1]
+
+
+def _check_known(fields: Iterable[str], known: tuple[str, ...], where: str) -> None:
+    """Refuse a field that means nothing: a slip of the pen would else pass for a default."""
+    for field in fields:
+        if field not in known:
+            raise TemplateError(f"{where}: unknown field {field!r}; known: {', '.join(known)}")
 
 
 def _field(document: Mapping[str, Any], name: str, kind: type, path: Path) -> Any:

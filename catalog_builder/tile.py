@@ -94,6 +94,9 @@ def kept_tile(job: TileJob, overlay: Overlay) -> TileResult | None:
         return None
     if data is None or not cogs or not files.keys() <= overlay.names(job.place.file("")):
         return None
+    promised = job.place.template.modalities
+    if any(key not in promised or cog.differences(made, promised[key], job.place.tile) for key, made in cogs.items()):
+        return None  # of another grid or another template
     return _result(
         job,
         valid_percent={key: made.valid_percent for key, made in cogs.items()},

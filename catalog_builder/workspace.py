@@ -230,13 +230,19 @@ def _os_message(release: Path, error: OSError) -> str:
 
 def check_target(release: Path) -> None:
     """Refuse a folder that holds something that is no release. Raises ``UsageError``."""
-    if not release.exists():
-        return
-    if not release.is_dir():
-        raise UsageError(f"{release}: not a folder; name a new or empty one, or a release")
-    names = set(os.listdir(release))
-    if names and layout.WORK_FOLDER not in names and not {layout.CATALOG, layout.MANIFEST} <= names:
+    try:
+        names = set(os.listdir(release)) if release.exists() else set()
+    except NotADirectoryError as error:
+        raise UsageError(f"{release}: not a folder; name a new or empty one, or a release") from error
+    except OSError as error:
+        raise UsageError(f"{release}: cannot read this folder: {error.strerror}") from error
+    if names and not _is_work(release / layout.WORK_FOLDER) and not {layout.CATALOG, layout.MANIFEST} <= names:
         raise UsageError(f"{release}: holds something that is no release ({min(names)}); name a new or empty folder")
+
+
+def _is_work(folder: Path) -> bool:
+    """Whether a folder is what a build leaves when it is stopped; others, too, call a folder of theirs ``.build``."""
+    return folder.is_dir() and all(name.isdecimal() or name == _OBSOLETE for name in os.listdir(folder))
 
 
 def _order(href: str) -> tuple[int, str]:

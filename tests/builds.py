@@ -1,29 +1,55 @@
-"""Builds in this process, what a release holds, and how a build is killed at a chosen step; for tests of the pipeline."""
+"""Builds in this process, what a release holds, and how a build is killed at a chosen step."""
 
 import hashlib
 import io
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+from click.testing import CliRunner, Result
 
 from catalog_builder import layout, manifest, sources, template
 from catalog_builder.build import BuildReport, build
+from catalog_builder.cli import main
 from catalog_builder.executor import SerialExecutor
 from catalog_builder.fingerprint import Fingerprints
 from catalog_builder.plan import Plan, make_plan
 from catalog_builder.progress import TileProgress
+from tests.makers import area
 
 Tree = dict[str, str]
-State = dict[str, tuple[int, int, str]]
 
+
+class Stamp(NamedTuple):
+    """What tells whether a file was written again."""
+
+    inode: int
+    changed: int
+    sha256: str
+
+
+State = dict[str, Stamp]
+
+CLI = (sys.executable, "-m", "catalog_builder.cli")
+"""The command line in a process of its own."""
 _STEPS = ("replace", "rename", "unlink", "rmdir", "mkdir")
 """Functions of ``os`` by which a build changes a folder; a killed build does none of them any more."""
+
+
+def place(name: str, *sources: str, **more: Any) -> str:
+    """Write an area whose CRS is given, since finding one takes longer than building a small tile."""
+    return area(name, *sources, crs="EPSG:32631", **more)
+
+
+def command(*arguments: object) -> Result:
+    """Run the command line in this process."""
+    return CliRunner().invoke(main, [*map(str, arguments), "--jobs", "1", "--quiet"], catch_exceptions=False)
 
 
 def plan_of(listing: Path, templates: Path, *, keep_going: bool = False) -> Plan:
@@ -43,17 +69,17 @@ def run(
 
 def tree(release: Path) -> Tree:
     """Every file under a folder, what is under way included: path -> SHA-256."""
-    return {path: sha256 for path, (_, _, sha256) in state(release).items()}
+    return {path: stamp.sha256 for path, stamp in state(release).items()}
 
 
 def state(release: Path) -> State:
-    """Every file under a folder: path -> inode, time of change, SHA-256."""
+    """Every file under a folder, by its path."""
     found: State = {}
     for path in release.rglob("*"):
         if path.is_file():
             stat = path.stat()
             sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-            found[path.relative_to(release).as_posix()] = stat.st_ino, stat.st_mtime_ns, sha256
+            found[path.relative_to(release).as_posix()] = Stamp(stat.st_ino, stat.st_mtime_ns, sha256)
     return found
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.bench import Bench, make_bench
 from tests.makers import small_sources, small_templates
 
 _SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
@@ -45,3 +46,18 @@ def templates(tmp_path: Path) -> Path:
 def sources(tmp_path: Path) -> Path:
     """A sources.toml of one small France area of four tiles."""
     return small_sources(tmp_path / "sources")
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """Good rasters and a good release, made once."""
+    folder = tmp_path_factory.mktemp("world")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        return make_bench(folder)
+
+
+@pytest.fixture
+def bench(world: Bench, tmp_path: Path) -> Bench:
+    """The good rasters and the good release, and a folder of one's own."""
+    return Bench(folder=tmp_path, templates=world.templates, good=world.good, release=world.release)

@@ -20,7 +20,7 @@ from catalog_builder.template import Modality
 Array = npt.NDArray[Any]
 Points = npt.NDArray[np.float64]
 
-TOLERANCE = 1e-6
+TOLERANCE = 1e-9
 """Of the whole-area warp, in pixels: GDAL's default moves pixels by up to an eighth."""
 _FLOAT_ERROR = 2e-4
 """Largest difference of float32 values of some hundreds that is rounding."""
@@ -127,7 +127,6 @@ def whole_area(
             nodata=modality.nodata,
             dtype=modality.data_type,
             tolerance=TOLERANCE,
-            UNIFIED_SRC_NODATA="NO",
             INIT_DEST="NO_DATA",
             **kernel,
         ) as warped,

@@ -5,285 +5,44 @@ and into a good release, of which no byte and no time may change.
 """
 
 import getpass
-import hashlib
 import json
-import os
-import resource
 import shutil
 import socket
-import struct
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import rasterio
 from affine import Affine
-from click.testing import CliRunner, Result
-from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window
 
-from catalog_builder import layout, manifest
-from catalog_builder.cli import main
 from catalog_builder.errors import CatalogBuilderError
 from catalog_builder.raster import read_header, read_window
-from tests.makers import CORNER, TILE, area, small_templates, source, texture, write_geotiff
-
-Tree = dict[str, tuple[str, int]]
-
-SRTM = texture((1, TILE, TILE), "int16", 2)
-GOOD = "GOOD"
-"""Stands for the folder of good rasters in the texts below."""
-BAD = "bad.tif"
-S2 = source("s2", f"{GOOD}/s2.tif")
-DATE = "datetime = 2020-06-01T10:00:00Z"
-
-
-# --- the bench ------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bench:
-    """Good rasters, small templates and a good release of one area, ``france/alpes``."""
-
-    folder: Path
-    templates: Path
-    good: Path
-    release: Path
-
-    def write(self, text: str | bytes, name: str = "sources.toml") -> Path:
-        """Write a sources.toml that may speak of the good rasters."""
-        path = self.folder / name
-        data = text.replace(GOOD, str(self.good)).encode() if isinstance(text, str) else text
-        path.write_bytes(data)
-        return path
-
-    def build(self, sources: Path, release: Path, *options: str, templates: Path | None = None) -> Result:
-        """Run ``catalog-builder build`` in this process."""
-        fixed = ("--jobs", "1", "--templates", str(templates or self.templates), "--quiet")
-        return CliRunner().invoke(main, ["build", str(sources), str(release), *fixed, *options])
-
-    def refuses(
-        self,
-        sources: Path,
-        says: Sequence[str],
-        *,
-        code: int,
-        options: Sequence[str] = (),
-        templates: Path | None = None,
-    ) -> None:
-        """Hold that a build is refused as documented, on a new folder and on a good release."""
-        new = self.folder / "new"
-        assert_refused(self.build(sources, new, *options, templates=templates), says, code)
-        assert not tree(new)
-        before = tree(self.release)
-        assert_refused(self.build(sources, self.release, *options, templates=templates), says, code)
-        assert tree(self.release) == before
-
-
-def assert_refused(result: Result, says: Sequence[str], code: int) -> None:
-    """One line on standard error, of our own, that says what it must; nothing on standard output."""
-    assert isinstance(result.exception, SystemExit), repr(result.exception)
-    assert result.exit_code == code, result.output
-    assert result.stderr.startswith("catalog-builder: ")
-    assert result.stderr.endswith("\n")
-    assert len(result.stderr.splitlines()) == 1, result.stderr
-    assert "Traceback" not in result.output
-    assert result.stdout == ""
-    for words in says:
-        assert words in result.stderr
-
-
-def tree(folder: Path) -> Tree:
-    """Give every file of a release with its hash and time, leaving out what a stopped build keeps aside."""
-    return {
-        path.relative_to(folder).as_posix(): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.relative_to(folder).parts[0] != layout.WORK_FOLDER
-    }
-
-
-def content(folder: Path) -> dict[str, str]:
-    """Give every file of a release with its hash."""
-    return {href: sha256 for href, (sha256, _) in tree(folder).items()}
-
-
-def assert_vouched(release: Path) -> None:
-    """Every file listed is there with that hash, nothing unlisted is there, and no work is left over."""
-    listed = {layout.MANIFEST}
-    queue = [layout.MANIFEST]
-    while queue:
-        href = queue.pop()
-        folder = Path(href).parent
-        for name, sha256 in manifest.loads((release / href).read_bytes()).items():
-            child = (folder / name).as_posix()
-            assert hashlib.sha256((release / child).read_bytes()).hexdigest() == sha256, child
-            listed.add(child)
-            if child.endswith(layout.MANIFEST):
-                queue.append(child)
-    assert listed == {path.relative_to(release).as_posix() for path in release.rglob("*") if path.is_file()}
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    """Make the good rasters and the good release, once."""
-    folder = tmp_path_factory.mktemp("world")
-    good = folder / "good"
-    shape = TILE, TILE
-    write_geotiff(good / "s2.tif", texture((4, *shape), "uint16", 1), nodata=0, tiled=True)
-    write_geotiff(good / "srtm.tif", SRTM, nodata=-32768)
-    write_geotiff(good / "osm.tif", (texture((1, *shape), "uint8", 3) // 16).astype("uint8"), nodata=255)
-    bench = Bench(folder=folder, templates=small_templates(folder / "templates"), good=good, release=folder / "release")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        assert bench.build(bench.write(alpes()), bench.release).exit_code == 0
-    return bench
-
-
-@pytest.fixture
-def bench(world: Bench, tmp_path: Path) -> Bench:
-    """The good rasters and the good release, and a folder of one's own."""
-    return Bench(folder=tmp_path, templates=world.templates, good=world.good, release=world.release)
-
-
-def alpes(*more: str, keys: Sequence[str] = ("srtm", "osm"), **area_keys: Any) -> str:
-    """Write the good area, with further sources."""
-    others = [source(key, f"{GOOD}/{key}.tif") for key in keys]
-    return area("alpes", S2, *others, *more, required=["s2"], **area_keys)
-
+from tests.bad_rasters import (
+    BAD,
+    corrupt,
+    header_only,
+    no_geotransform,
+    no_tie_point,
+    one_strip,
+    plain_text,
+    png,
+    retagged,
+    scaled,
+    sparse_giant,
+    truncated,
+    vrt,
+    world_file_alone,
+    world_file_beside,
+)
+from tests.bench import DATE, GOOD, S2, SRTM, Bench, alpes, content, href, plain
+from tests.makers import CORNER, TILE, area, source, texture, write_geotiff
 
 # --- rasters --------------------------------------------------------------------------------------------------------
-
-
-def truncated(path: Path) -> None:
-    """The header is whole, half of the blocks are missing: found only while pixels are read."""
-    write_geotiff(path, SRTM, nodata=-32768, tiled=True, blockxsize=64, blockysize=64)
-    os.truncate(path, path.stat().st_size // 2)
-
-
-def corrupt(path: Path) -> None:
-    """Garbage inside compressed blocks."""
-    write_geotiff(path, SRTM, nodata=-32768, tiled=True, blockxsize=64, blockysize=64, compress="deflate")
-    middle = path.stat().st_size // 2
-    with path.open("r+b") as stream:
-        stream.seek(middle)
-        stream.write(b"\xff" * 2000)
-
-
-def header_only(path: Path) -> None:
-    path.write_bytes(b"II*\x00\x08\x00\x00\x00")
-
-
-def text(path: Path) -> None:
-    path.write_text("no raster at all\n")
-
-
-def vrt(path: Path, source_filename: str = "srtm.tif") -> None:
-    path.write_text(
-        f'<VRTDataset rasterXSize="{TILE}" rasterYSize="{TILE}"><SRS>EPSG:32631</SRS>'
-        f"<GeoTransform>{CORNER[0]}, 10, 0, {CORNER[1]}, 0, -10</GeoTransform>"
-        '<VRTRasterBand dataType="Int16" band="1"><NoDataValue>-32768</NoDataValue><SimpleSource>'
-        f'<SourceFilename relativeToVRT="0">{source_filename}</SourceFilename><SourceBand>1</SourceBand>'
-        "</SimpleSource></VRTRasterBand></VRTDataset>"
-    )
-
-
-def png(path: Path) -> None:
-    profile = {"width": TILE, "height": TILE, "count": 1, "dtype": "uint8", "transform": Affine.scale(2, -2)}
-    with rasterio.open(path, "w", driver="PNG", **profile) as dataset:
-        dataset.write(SRTM.astype("uint8"))
-    path.with_suffix(".png.aux.xml").unlink(missing_ok=True)
-
-
-def plain(path: Path, pixels: Any = SRTM, nodata: float | None = -32768, **profile: Any) -> Path:
-    return write_geotiff(path, pixels, nodata=nodata, **profile)
-
-
-def no_geotransform(path: Path) -> None:
-    profile = {"width": TILE, "height": TILE, "count": 1, "dtype": "int16", "crs": "EPSG:32631", "nodata": -32768}
-    with (
-        pytest.warns(NotGeoreferencedWarning),
-        rasterio.open(path, "w", driver="GTiff", **profile) as dataset,
-    ):
-        dataset.write(SRTM)
-
-
-def world_file_alone(path: Path) -> None:
-    no_geotransform(path)
-    world_file_beside(path)
-    with rasterio.open(path) as dataset:
-        assert dataset.transform.a == 10, "GDAL does look there"
-
-
-def retagged(path: Path, tags: dict[int, int]) -> None:
-    """Write a good file, then forge some of its TIFF tags."""
-    plain(path)
-    data = bytearray(path.read_bytes())
-    (directory,) = struct.unpack_from("<I", data, 4)
-    (count,) = struct.unpack_from("<H", data, directory)
-    forged = set()
-    for entry in range(directory + 2, directory + 2 + 12 * count, 12):
-        tag = struct.unpack_from("<H", data, entry)[0]
-        if tag in tags:
-            struct.pack_into("<HII", data, entry + 2, 4, 1, tags[tag])
-            forged.add(tag)
-    assert forged == set(tags)
-    path.write_bytes(data)
-
-
-def no_tie_point(path: Path) -> None:
-    """Pixels have a size and no place; GDAL would put them at (0, 0)."""
-    plain(path)
-    data = path.read_bytes()
-    assert data.count(struct.pack("<H", 33922)) == 1
-    path.write_bytes(data.replace(struct.pack("<H", 33922), struct.pack("<H", 33921)))
-
-
-def sparse_giant(path: Path) -> None:
-    """A real BigTIFF of 10^6 x 10^6 pixels, all of them left out of the file."""
-    profile = {"tiled": True, "blockxsize": 16384, "blockysize": 16384, "compress": "deflate"}
-    transform = Affine(10, 0, CORNER[0], 0, -10, CORNER[1])
-    size = {"width": 10**6, "height": 10**6, "count": 1, "dtype": "int16"}
-    with rasterio.open(
-        path,
-        "w",
-        driver="GTiff",
-        crs="EPSG:32631",
-        transform=transform,
-        bigtiff="YES",
-        sparse_ok=True,
-        **size,
-        **profile,
-    ):
-        pass
-
-
-def one_strip(path: Path) -> None:
-    """One strip that would not fit in memory, and no pixels in the file."""
-    transform = Affine(10, 0, CORNER[0], 0, -10, CORNER[1])
-    size = {
-        "width": 20_000,
-        "height": 20_000,
-        "count": 1,
-        "dtype": "int16",
-        "blockysize": 20_000,
-        "compress": "deflate",
-    }
-    with rasterio.open(path, "w", driver="GTiff", crs="EPSG:32631", transform=transform, sparse_ok=True, **size):
-        pass
-
-
-def scaled(path: Path) -> None:
-    plain(path)
-    with rasterio.open(path, "r+") as dataset:
-        dataset.scales, dataset.offsets = (0.1,), (-100.0,)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,8 +70,8 @@ RASTERS = (
     Raster(name="corrupt block", make=corrupt, says=[BAD, "truncated or corrupt GTiff file"]),
     Raster(name="eight bytes of a TIFF", make=header_only, says=[BAD, "truncated or corrupt GTiff file"]),
     Raster(name="zero bytes", make=lambda path: path.touch(), says=[BAD, KIND]),
-    Raster(name="text named tif", make=text, says=[BAD, KIND]),
-    Raster(name="text named hgt", make=text, file="N44E005.hgt", says=["N44E005.hgt", "truncated or corrupt SRTMHGT"]),
+    Raster(name="text named tif", make=plain_text, says=[BAD, KIND]),
+    Raster(name="text named hgt", make=plain_text, file="N44E005.hgt", says=["N44E005.hgt", "corrupt SRTMHGT"]),
     Raster(name="VRT", make=vrt, file="bad.vrt", says=["bad.vrt", KIND]),
     Raster(name="VRT named tif", make=vrt, says=[BAD, KIND]),
     Raster(name="VRT named hgt", make=vrt, file="N44E005.hgt", says=["N44E005.hgt", "truncated or corrupt SRTMHGT"]),
@@ -374,29 +133,21 @@ RASTERS = (
 @pytest.mark.parametrize("case", RASTERS, ids=lambda case: case.name)
 def test_a_bad_raster_is_refused(bench: Bench, case: Raster, capfd: pytest.CaptureFixture[str]) -> None:
     case.make(bench.folder / case.file)
-    more = {"bands": case.bands} if case.bands else {}
-    keys = [key for key in ("srtm", "osm") if key != case.asset]
-    sources = bench.write(
-        area(
-            "alpes",
-            S2,
-            *(source(key, f"{GOOD}/{key}.tif") for key in keys),
-            source(case.asset, case.file, **more),
-            required=case.required,
-        )
-    )
+    good = [source(key, f"{GOOD}/{key}.tif") for key in ("s2", "srtm", "osm") if key != case.asset]
+    bad = source(case.asset, case.file, bands=case.bands) if case.bands else source(case.asset, case.file)
+    sources = bench.write(area("alpes", *good, bad, required=case.required, crs="EPSG:32631"))
     bench.refuses(sources, case.says, code=case.code)
     assert capfd.readouterr().err == "", "GDAL wrote to standard error by itself"
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(4))
 def test_damage_anywhere_in_a_file_is_told_of_the_file(tmp_path: Path, seed: int) -> None:
-    """Whatever bytes of a GeoTIFF change, reading it gives pixels or our own error in one line: nothing else gets out."""
+    """Whatever bytes of a GeoTIFF change, reading it gives pixels or our own error in one line, nothing else."""
     rng = np.random.default_rng(seed)
     packing = {"compress": "deflate", "predictor": 2} if seed % 2 else {"bigtiff": "YES" if seed % 4 else "NO"}
     path = plain(tmp_path / BAD, SRTM[:, :64, :64], tiled=True, blockxsize=16, blockysize=16, **packing)
     good = path.read_bytes()
-    refused = 0
+    told = []
     for _ in range(60):
         data = bytearray(good)
         place = int(rng.integers(4, 400))
@@ -406,10 +157,9 @@ def test_damage_anywhere_in_a_file_is_told_of_the_file(tmp_path: Path, seed: int
             header = read_header(path)
             read_window(header, (1,), Window(0, 0, min(64, header.shape[1]), min(64, header.shape[0])))
         except CatalogBuilderError as error:
-            assert str(path) in str(error)
-            assert len(str(error).splitlines()) == 1
-            refused += 1
-    assert refused >= 10
+            told.append(str(error))
+    assert len(told) >= 10
+    assert [message for message in told if str(path) not in message or len(message.splitlines()) != 1] == []
 
 
 # --- the network, and files beside a source -------------------------------------------------------------------------
@@ -504,11 +254,6 @@ def overview_beside(path: Path) -> None:
         assert dataset.overviews(1) == [2], "GDAL does look there"
 
 
-def world_file_beside(path: Path) -> None:
-    for suffix in (".tfw", ".tifw", ".wld"):
-        path.with_suffix(suffix).write_text(f"10\n0\n0\n-10\n{CORNER[0] + 12345}\n{CORNER[1]}\n")
-
-
 def garbage_beside(path: Path) -> None:
     for suffix in (".tif.aux.xml", ".tif.ovr", ".tif.msk", ".aux", ".tfw", ".tab", ".imd", ".rpb", ".prj"):
         path.with_suffix(suffix).write_bytes(b"\x00garbage\xff")
@@ -548,11 +293,6 @@ def dated(dates: str) -> str:
 def named(name: str) -> str:
     """The good area under another id."""
     return area(json.dumps(name)[1:-1], S2, required=["s2"])
-
-
-def href(value: Any) -> str:
-    """The good area with another href for its source."""
-    return f'{area("alpes", required=["s2"])}\n[[area.source]]\nasset = "s2"\nhref = {json.dumps(value)}\n{DATE}\n'
 
 
 def without(key: str) -> str:
@@ -620,15 +360,18 @@ TEXTS = (
          says=["area 'alpes': origin [nan, 0.0]"]),
     Text(name="property of the builder's own", text=area("alpes", S2 + 'properties = {"proj:code" = "x"}\n'),
          says=["source 's2': properties.proj:code"]),
-    Text(name="property that is no table", text=area("alpes", S2 + "properties = 5\n"), says=["source 's2': properties"]),
+    Text(name="property that is no table", text=area("alpes", S2 + "properties = 5\n"),
+         says=["source 's2': properties is not a table"]),
     Text(name="property of mixed types", text=area("alpes", S2 + 'properties = {x = [1, "a"]}\n'),
          says=["source 's2': properties.x: [1, 'a'] is not of one type"]),
     Text(name="property without fields", text=area("alpes", S2 + "properties = {x = {}}\n"),
          says=["source 's2': properties.x: an empty table"]),
-    Text(name="property of another type than the template's", says=["source 's2': properties.instruments: 'msi' is not of", "['msi']"],
-         text=area("alpes", S2 + 'properties = {instruments = "msi"}\n')),
-    Text(name="property of another type elsewhere", says=["area 'bresse': source 's2': properties.x: 'one' is not of one type", "with 1"],
-         text=area("alpes", S2 + "properties = {x = 1}\n") + area("bresse", S2 + 'properties = {x = "one"}\n')),
+    Text(name="property of another type than the template's",
+         text=area("alpes", S2 + 'properties = {instruments = "msi"}\n'),
+         says=["source 's2': properties.instruments: 'msi' is not of one type", "['msi']"]),
+    Text(name="property of another type elsewhere",
+         text=area("alpes", S2 + "properties = {x = 1}\n") + area("bresse", S2 + 'properties = {x = "one"}\n'),
+         says=["area 'bresse': source 's2': properties.x: 'one' is not of one type", "with 1"]),
     Text(name="property that JSON cannot hold", text=area("alpes", S2 + "properties = {x = nan}\n"),
          says=["source 's2': properties.x", "nan"]),
     Text(name="property beyond 64 bits", text=area("alpes", S2 + "properties = {x = [99999999999999999999]}\n"),
@@ -684,3 +427,36 @@ TEXTS = (
 @pytest.mark.parametrize("case", TEXTS, ids=lambda case: case.name.encode("unicode_escape").decode())
 def test_a_bad_sources_file_is_refused(bench: Bench, case: Text) -> None:
     bench.refuses(bench.write(case.text), ["sources.toml", *case.says], code=case.code)
+
+
+# --- what is published ----------------------------------------------------------------------------------------------
+
+
+def test_no_path_of_this_machine_is_published(world: Bench) -> None:
+    """No folder, user or host is named in any document, in the index or in a tag of a COG."""
+    words = {str(world.folder), str(world.good), "sources.toml", "/tmp", str(Path.home()), "file://"}
+    # A user called root or a host called vm would be found in any file.
+    words |= {name for name in (socket.gethostname(), getpass.getuser()) if len(name) > 5}
+    texts = {path: published_text(path) for path in world.release.rglob("*") if path.is_file()}
+    assert [path.name for path, text in texts.items() if "STATISTICS_MEAN" in text] != []
+    assert [path for path, text in texts.items() if path.suffix == ".parquet" and "alpes_x0264_y1903" in text]
+    for path, published in texts.items():
+        assert not [word for word in words if word in published], path
+
+
+def published_text(path: Path) -> str:
+    """All that can be read in a file: its bytes, and what is packed in a table."""
+    text = path.read_bytes().decode("latin-1")
+    if path.suffix == ".parquet":
+        table = pq.read_table(path)
+        text += f"{table.to_pylist()}{table.schema}{table.schema.metadata}{pq.read_metadata(path)}"
+    return text
+
+
+def test_the_same_sources_elsewhere_give_the_same_release(world: Bench, tmp_path: Path) -> None:
+    """Where sources, templates and the release lie leaves no trace."""
+    good = shutil.copytree(world.good, tmp_path / "elsewhere" / "rasters")
+    templates = shutil.copytree(world.templates, tmp_path / "other templates")
+    bench = Bench(folder=tmp_path, templates=templates, good=good, release=tmp_path / "here")
+    assert bench.build(bench.write(alpes(), "named otherwise.toml"), bench.release).exit_code == 0
+    assert content(bench.release) == content(world.release)
