@@ -378,10 +378,7 @@ def _released_area(name: str, overlay: Overlay) -> _DoneArea | None:
 
 
 def _complete(area: _DoneArea, overlay: Overlay) -> bool:
-    """Whether every file that an area's manifest lists is there, and no COG was cut short.
-
-    A listing a folder, since there may be many.
-    """
+    """Whether every file that an area's manifest lists is there, and no COG was cut short."""
     try:
         listed = manifest.loads(overlay.read(f"{area.folder}/{layout.MANIFEST}") or b"")
     except ValueError:
@@ -390,10 +387,13 @@ def _complete(area: _DoneArea, overlay: Overlay) -> bool:
     for path in listed:
         folder, _, name = path.rpartition("/")
         folders.setdefault(folder, set()).add(name)
-    if not all(names <= overlay.names(f"{area.folder}/{folder}") for folder, names in folders.items()):
-        return False
-    cogs = (path for path in listed if path.endswith(layout.asset_file("")))
-    return sum(overlay.size(f"{area.folder}/{path}") or 0 for path in cogs) == area.summary.size
+    cogs, total = layout.asset_file(""), 0
+    for folder, names in folders.items():
+        sizes = overlay.sizes(f"{area.folder}/{folder}")
+        if not names <= sizes.keys():
+            return False
+        total += sum(sizes[name] for name in names if name.endswith(cogs))
+    return total == area.summary.size
 
 
 def _listed(path: Path) -> dict[str, str]:

@@ -11,11 +11,11 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TypeVar
 
-from catalog_builder import layout
+from catalog_builder import catalog, layout
 from catalog_builder.build import Progress
 from catalog_builder.check_area import CheckedArea, batches, count_tiles, end_area, open_area
 from catalog_builder.check_collection import Collection, end_collection, open_collection
-from catalog_builder.check_documents import Expected, Inspector, quote
+from catalog_builder.check_documents import Expected, Inspector, compare_links, quote
 from catalog_builder.check_files import Folder, compare_manifest, read_folder, read_manifest, walk
 from catalog_builder.check_index import IndexPart, check_index_part, count_row_groups
 from catalog_builder.check_tile import TileBatch, check_tiles
@@ -53,7 +53,7 @@ class _Checker:
 
     @property
     def root_title(self) -> str:
-        return str(self.root.get("title", self.root.get("id")))
+        return str(self.root.get("title", self.root.get("id", "")))
 
     def run(self) -> list[Finding]:
         self.progress.note("checking documents and manifests")
@@ -85,6 +85,10 @@ class _Checker:
         documents = [collection.href for collection in collections if self.inspector.exists(collection.href)]
         expected = Expected(back={"root": layout.CATALOG}, down={"child": set(documents)})
         self.inspector.links(layout.CATALOG, self.root, expected, documents)
+        titles = {collection.id: collection.title for collection in collections if collection.title}
+        should = catalog.root_document({"id": self.root_title, **self.root, "links": []}, titles)
+        for text in compare_links(self.root, should):
+            self.inspector.say(layout.CATALOG, "link-title", text)
 
     def _check_files(self, root: Folder, collections: list[Collection]) -> None:
         """Hold the root's manifest against all files for which no area's vouches."""

@@ -9,11 +9,11 @@ from typing import Any
 
 from catalog_builder import catalog, layout
 from catalog_builder.check_collection import Collection
-from catalog_builder.check_documents import Expected, Inspector
+from catalog_builder.check_documents import Expected, Inspector, compare_links
 from catalog_builder.check_files import Folder, compare_manifest, read_manifest, walk
 from catalog_builder.check_tile import TileBatch, TileCheck, TileFolder
 from catalog_builder.grid import PIXEL_TOLERANCE, TileGrid, TileRange
-from catalog_builder.plan import PlannedArea
+from catalog_builder.plan import PlannedArea, row_title
 from catalog_builder.sources import Area
 from catalog_builder.template import Template
 
@@ -61,10 +61,10 @@ class CheckedArea:
         return layout.area_catalog(self.collection.id, self.id)
 
     @property
-    def title(self) -> str | None:
-        """Title of the area, by its own word; None where that cannot be read."""
+    def title(self) -> str:
+        """Title of the area, by its own word; empty where that cannot be read."""
         title = self.document.get("title")
-        return title if isinstance(title, str) else None
+        return title if isinstance(title, str) else ""
 
     @property
     def is_done(self) -> bool:
@@ -186,6 +186,7 @@ def _tile_folder(area: CheckedArea, tile: _TileSpot) -> TileFolder:
         column=tile.column,
         row=tile.row,
         parent=area.parent(tile),
+        parent_title=row_title(area.title, tile.row) if area.title and area.rows else area.title,
         files={name: listed.get(f"{tile.name}/{name}") for name in sorted(tile.folder.files)},
     )
 
@@ -198,18 +199,19 @@ def end_area(inspector: Inspector, area: CheckedArea, root_title: str) -> None:
     if not area.tiles:
         inspector.say(area.href, "area-summary", "the area has no items")
     grid = _common_grid(inspector, area.checks)
-    if grid is None or collection.template is None or len(built) < len(area.tiles):
-        collection.is_whole = False  # said of the items that cannot be read
-        return
-    if area.document and area.title is None:
+    if area.document and not area.title:
         inspector.say(area.href, "catalog-fields", "title is missing")
-    released = _released(area, collection.template, grid, root_title)
-    summary = catalog.summarize(released, built)
-    collection.areas.append(summary)
-    if area.title is None:
-        return  # the catalogs of its rows repeat it
-    for href, should in catalog.area_documents(released, built, summary, area.document.get("dream:inputs")).items():
-        _compare_catalog(inspector, href, area.document if href == area.href else area.rows.get(href, {}), should)
+    if grid is None or collection.template is None or len(built) < len(area.tiles) or not area.title:
+        collection.is_whole = False  # what cannot be read was told of
+        return
+    with inspector.applying(collection.id):
+        released = _released(area, collection.template, grid, root_title)
+        summary = catalog.summarize(released, built)
+        collection.areas.append(summary)
+        inputs = area.document.get("dream:inputs")
+        for href, should in catalog.area_documents(released, built, summary, inputs).items():
+            document = area.document if href == area.href else area.rows.get(href, {})
+            _compare_catalog(inspector, href, document, should, root_title)
 
 
 def _common_grid(inspector: Inspector, checks: list[TileCheck]) -> TileGrid | None:
@@ -243,7 +245,7 @@ def _released(area: CheckedArea, promise: Template, grid: TileGrid, root_title: 
         area=Area(
             collection=promise.id,
             id=area.id,
-            title=area.title or area.id,
+            title=area.title,
             sources=(),
             required=(),
             file=Path(area.href),
@@ -257,8 +259,10 @@ def _released(area: CheckedArea, promise: Template, grid: TileGrid, root_title: 
     )
 
 
-def _compare_catalog(inspector: Inspector, href: str, document: dict[str, Any], should: dict[str, Any]) -> None:
-    """Hold the fields of a catalog against those that the build would write; its links are checked apart."""
+def _compare_catalog(
+    inspector: Inspector, href: str, document: dict[str, Any], should: dict[str, Any], root_title: str
+) -> None:
+    """Hold a catalog against the one that the build would write; where its links lead is checked apart."""
     if not document:
         return
     apart = ("type", "stac_version", "links", "dream:summary")
@@ -266,3 +270,5 @@ def _compare_catalog(inspector: Inspector, href: str, document: dict[str, Any], 
     stated = {key: document[key] for key in fields & document.keys()}
     inspector.compare(href, "catalog-fields", stated, {key: should[key] for key in fields & should.keys()})
     inspector.compare(href, "area-summary", document.get("dream:summary"), should.get("dream:summary"))
+    for text in compare_links(document, should, () if root_title else ("root",)):
+        inspector.say(href, "link-title", text)

@@ -8,7 +8,7 @@ from typing import Any
 from catalog_builder import catalog, layout, template
 from catalog_builder.catalog import AreaSummary
 from catalog_builder.check_cog import png_problem
-from catalog_builder.check_documents import Expected, Inspector, quote
+from catalog_builder.check_documents import Expected, Inspector, compare_links, quote
 from catalog_builder.check_files import Folder, read_folder
 from catalog_builder.cog import hash_file
 from catalog_builder.errors import TemplateError
@@ -46,6 +46,12 @@ class Collection:
         return layout.collection(self.id)
 
     @property
+    def title(self) -> str:
+        """Its title, by its own word; empty where that cannot be read."""
+        title = self.document.get("title")
+        return title if isinstance(title, str) else ""
+
+    @property
     def area_ids(self) -> list[str]:
         """Ids of its areas, by the names of their folders."""
         return [name for name in self.folder.folders if not name.startswith(".")]
@@ -62,9 +68,10 @@ def open_collection(inspector: Inspector, name: str) -> Collection:
     if not document:
         return collection
     try:
-        if not isinstance(document.get("title"), str):
+        if not collection.title:
             raise TemplateError(f"{href}: title is missing")
-        collection.template = template.parse({**document, "id": name}, Path(href))
+        with inspector.applying(name):
+            collection.template = template.parse({**document, "id": name}, Path(href))
     except TemplateError as error:
         inspector.say(href, "template", str(error).removeprefix(f"{href}: "))
     if document.get("id") != name:
@@ -83,11 +90,18 @@ def end_collection(inspector: Inspector, collection: Collection, root_title: str
     for key, href in _assets(collection):
         _check_asset(inspector, collection, key, href)
     if collection.is_whole and collection.areas and collection.template is not None:
-        summaries = sorted(collection.areas, key=lambda area: area.id)
-        should = catalog.collection_document(collection.template, root_title, summaries, {})
-        stated = {key: collection.document.get(key) for key in _SUMMED_UP}
-        made = {key: should[key] for key in _SUMMED_UP}
-        inspector.compare(collection.href, "collection-fields", stated, made)
+        with inspector.applying(collection.id):
+            _compare(inspector, collection, collection.template, root_title)
+
+
+def _compare(inspector: Inspector, collection: Collection, template: Template, root_title: str) -> None:
+    """Hold a collection against the one that the build would make of its areas."""
+    areas = sorted(collection.areas, key=lambda area: area.id)
+    should = catalog.collection_document(template, root_title, areas, {})
+    stated = {key: collection.document.get(key) for key in _SUMMED_UP}
+    inspector.compare(collection.href, "collection-fields", stated, {key: should[key] for key in _SUMMED_UP})
+    for text in compare_links(collection.document, should, () if root_title else ("root", "parent")):
+        inspector.say(collection.href, "link-title", text)
 
 
 def _assets(collection: Collection) -> Iterator[tuple[str, str]]:

@@ -5,6 +5,7 @@ An ``Inspector`` holds what all steps of a check share, and collects findings.
 
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,16 @@ _BACK = ("root", "parent", "collection", "self")
 _DOWN = ("child", "item")
 _SHOWN = 80
 """Characters of a value that a message quotes."""
+
+
+UNFIT = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+"""What comes of a collection whose fields are not of the types that a template has."""
+
+
+def unfit(collection: str, error: Exception) -> Finding:
+    """Tell of a collection that cannot serve as a template."""
+    text = f"what it promises cannot be applied to its items: {error!r}"
+    return Finding(href=layout.collection(collection), rule="template", message=text)
 
 
 class Judge:
@@ -142,6 +153,20 @@ def check_reached(href: str, reached: Mapping[str, int], documents: Iterable[str
             yield Finding(href=document, rule="document-twice", message=f"{count} links lead here from {href}")
 
 
+def compare_links(document: Mapping[str, Any], should: Mapping[str, Any], untold: Container[str] = ()) -> Iterator[str]:
+    """Tell where links have other titles or types than the same links of a document made anew.
+
+    ``untold`` are rels whose target cannot be read, and so has no title that could be told.
+    """
+    made = {(link["rel"], link["href"]): link for link in should["links"] if link["rel"] not in untold}
+    links = document.get("links")
+    for link in links if isinstance(links, list) else ():
+        pair = (link.get("rel"), link.get("href")) if isinstance(link, dict) else (None, None)
+        if all(isinstance(text, str) for text in pair) and pair in made and link.get("title"):
+            for path, is_, should_be in differences(link, made[pair]):
+                yield f"{path[0]} of the {pair[0]} link to {pair[1]} is {quote(is_)}, should be {quote(should_be)}"
+
+
 Difference = tuple[tuple[str, ...], Any, Any]
 """Where two documents differ, what the one has and what the other has; None for nothing."""
 
@@ -205,6 +230,14 @@ class Inspector:
             self.findings += compare_hash(self.release, href, listed[href])
             if href not in places:
                 self.say(href, "file-name", "the layout of a release has no place for this file")
+
+    @contextmanager
+    def applying(self, collection: str) -> Iterator[None]:
+        """Let a promise that cannot be kept, for what it is, be a finding."""
+        try:
+            yield
+        except UNFIT as error:
+            self.findings.append(unfit(collection, error))
 
     def compare(self, href: str, rule: str, document: Any, should: Any) -> None:
         """Tell where a document, or a part of it, differs from what it should be."""

@@ -15,7 +15,7 @@ from pystac.utils import str_to_datetime
 from shapely.geometry import shape
 
 from catalog_builder.check_cog import Problem
-from catalog_builder.check_documents import Difference, differences, quote
+from catalog_builder.check_documents import Difference, compare_links, differences, quote
 from catalog_builder.cog import CogAsset
 from catalog_builder.errors import TemplateError
 from catalog_builder.footprint import bounding_box, tile_polygons, valid_polygon
@@ -103,7 +103,7 @@ def _is_own(key: str) -> bool:
 def compare_item(
     document: Mapping[str, Any], place: TilePlace, records: Iterable[AssetRecord], picture: FileRecord | None
 ) -> Iterator[Problem]:
-    """Tell where an item differs from the one that the build would make."""
+    """Tell where an item differs from the one that the build would make; an empty title of another is not known."""
     order = list(place.template.modalities)
     records = sorted(records, key=lambda record: order.index(record.modality.key))
     should = item_document(place, records, document["geometry"], picture)
@@ -111,6 +111,8 @@ def compare_item(
         path, is_, should_be = difference
         if path[0] not in _JUDGED_APART and not _is_told(difference) and not _is_rounding(difference):
             yield _rule(path), f"{'/'.join(path)} is {quote(is_)}, should be {quote(should_be)}"
+    untold = [rel for rel, title in (("root", place.root_title), ("parent", place.parent_title)) if not title]
+    yield from (("link-title", text) for text in compare_links(document, should, untold))
     stated = [key for key in document["assets"] if key in should["assets"]]
     if stated != [key for key in should["assets"] if key in stated]:
         yield "asset-order", f"assets are {', '.join(stated)}; the template has {', '.join(order)}"

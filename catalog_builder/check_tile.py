@@ -17,7 +17,7 @@ from rasterio.errors import RasterioError
 
 from catalog_builder import layout
 from catalog_builder.check_cog import CogCheck, check_cog, png_problem
-from catalog_builder.check_documents import Expected, Judge, check_links, quote
+from catalog_builder.check_documents import UNFIT, Expected, Judge, check_links, quote, unfit
 from catalog_builder.check_files import compare_hash
 from catalog_builder.check_item import asset_record, compare_item, outline_problem, read_geometry
 from catalog_builder.cog import CogAsset, hash_file
@@ -39,6 +39,8 @@ class TileFolder:
     row: int
     parent: str
     """Href of the catalog that is to list the item."""
+    parent_title: str
+    """Empty where it is not known."""
     files: Mapping[str, str | None]
     """Names in the folder -> SHA-256 as the area's manifest lists it, None where it does not."""
 
@@ -53,9 +55,10 @@ class TileBatch:
     template: Template | None
     """What the collection promises; None where that cannot be read, and then only documents are checked."""
     area: str
-    area_title: str | None
-    """None where the area's catalog cannot be read."""
+    area_title: str
+    """Empty where the area's catalog cannot be read."""
     root_title: str
+    """Empty where the root cannot be read."""
     tiles: tuple[TileFolder, ...]
 
 
@@ -95,7 +98,7 @@ class _Tile:
             self._place(document)
             if self.batch.template is not None:
                 self._names(document)
-                self._contents(document, self.batch.template, tile)
+                self._apply(document, self.batch.template, tile)
         return TileCheck(
             href=self.href,
             result=self._result(document),
@@ -182,6 +185,12 @@ class _Tile:
 
     # --- what is in it -----------------------------------------------------------------------------------------------
 
+    def _apply(self, document: dict[str, Any], template: Template, tile: Tile | None) -> None:
+        try:
+            self._contents(document, template, tile)
+        except UNFIT as error:
+            self.findings.append(unfit(self.batch.collection, error))
+
     def _contents(self, document: dict[str, Any], template: Template, tile: Tile | None) -> None:
         """Hold the item against the one that the build would make of its files."""
         assets = _assets(document)
@@ -251,16 +260,16 @@ class _Tile:
             tile=tile,
             template=template,
             area=self.batch.area,
-            area_title=self.batch.area_title or "",
+            area_title=self.batch.area_title,
             root_title=self.batch.root_title,
             parent=self.folder.parent,
-            parent_title="",  # the titles of links are checked apart
+            parent_title=self.folder.parent_title,
         )
 
     def _compare(
         self, document: dict[str, Any], place: TilePlace, records: list[AssetRecord], picture: FileRecord | None
     ) -> None:
-        if self.batch.area_title is None:  # the item repeats it
+        if not place.area_title:  # the item repeats it
             place = replace(place, area_title=str(document["properties"].get("title")).rpartition(", tile ")[0])
         for rule, text in compare_item(document, place, records, picture):
             self.say(rule, text)
@@ -289,9 +298,5 @@ def _is_full(made: CogAsset) -> bool:
 
 def _all_valid(checks: list[CogCheck], shape: tuple[int, int]) -> npt.NDArray[np.bool_] | None:
     """Tell where any file has a valid pixel; None where not all can be read."""
-    valid = np.zeros(shape, dtype=np.bool_)
-    for check in checks:
-        if check.valid is None or check.valid.shape != shape:
-            return None
-        valid |= check.valid
-    return valid
+    masks = [check.valid for check in checks if check.valid is not None and check.valid.shape == shape]
+    return np.any(masks, axis=0) if masks and len(masks) == len(checks) else None

@@ -219,8 +219,9 @@ def check(release: Path, schemas: Path | None, jobs: int | None, as_json: bool, 
 
     store = SchemaStore(mirror=schemas, cache=_cache_folder() / "schemas")
     progress = TileProgress(sys.stderr, quiet=quiet)
-    with open_executor(jobs or default_jobs()) as executor:
-        findings = list(check_release(release, store, executor, progress))
+    workers = jobs or default_jobs()
+    with open_executor(workers) as executor:
+        findings = check_release(release, store, executor, progress, window=2 * workers)
     if as_json:
         _print_json([finding.document() for finding in findings])
     else:

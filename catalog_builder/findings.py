@@ -36,7 +36,7 @@ RULES: Final[Mapping[str, str]] = MappingProxyType(
         "area-summary": "the dream:summary of an area is not the sum of its items",
         "collection-fields": "a collection's extent or summaries are not those of its areas",
         # Links.
-        "link-title": "a link has no title",
+        "link-title": "a link has no title, or another title or type than the build gives it",
         "link-leaves": "a link is absolute, or leaves the release",
         "link-target": "a link leads to no file, or to none that this document lists",
         "link-back": "a root, parent, collection or self link is missing, doubled or leads elsewhere",

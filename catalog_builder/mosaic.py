@@ -39,6 +39,8 @@ _KERNEL_RADIUS = 3
 """Source pixels beyond a window that the widest kernel (cubic) can reach at full resolution, and one for rounding."""
 _ROUNDING = 1e-6
 """Share of a pixel that is not there but by rounding."""
+_ASIDE = 64
+"""Pixels that a patch stands east of zero, more than a window can reach."""
 _PROBES = 33
 """Points a side at which a patch's place in the source is asked."""
 _MAX_WINDOW = 2**24
@@ -93,8 +95,9 @@ class PlacedSource:
 
     def touching(self, tile: Tile) -> "PlacedSource":
         """Give the source with only those files whose box, or what interpolation reaches beyond it, meets the tile."""
-        near = tuple(raster for raster in self.rasters if raster.bounds.padded(raster.reach).intersection(tile.bounds))
-        return replace(self, rasters=near)
+        box = tile.bounds
+        near = tuple(raster for raster in self.rasters if raster.bounds.padded(raster.reach).intersection(box))
+        return self if near == self.rasters else replace(self, rasters=near)
 
     @property
     def runs(self) -> list[tuple[Run, list[PlacedRaster]]]:
@@ -305,8 +308,9 @@ def _paint_warped(canvas: npt.NDArray[Any], rasters: list[PlacedRaster], source:
     frame = _Frame(run.crs, run.transform @ Affine.translation(column, row), (rows, columns))
     covered = np.s_[:, :]
     if _same_crs(run.crs, patch.crs):
-        # Far from zero, coordinates lose digits, and GDAL takes for one more pixel what is only rounding.
-        move = Affine.translation(-patch.transform.c, -patch.transform.f)
+        # Far from zero, coordinates lose digits, and GDAL takes for one more pixel what is only rounding. At zero,
+        # pixels of 1 m would have the transform of a raster that has none.
+        move = Affine.translation(_ASIDE * patch.transform.a - patch.transform.c, -patch.transform.f)
         patch = replace(patch, transform=move @ patch.transform)
         frame = replace(frame, transform=move @ run.transform @ Affine.translation(column, row))
         covered = _covered(frame, patch)

@@ -328,7 +328,7 @@ def planned_for(planned: PlannedSource, tile: Tile) -> PlannedSource:
     """Give a source with only the files that meet a tile."""
     placed = planned.placed.touching(tile)
     # The same source for neighbours travels to a worker once.
-    return planned if placed == planned.placed else PlannedSource(source=planned.source, placed=placed)
+    return planned if placed is planned.placed else PlannedSource(source=planned.source, placed=placed)
 
 
 def pixel_inputs(planned: PlannedSource, tile: Tile, template: Template) -> str:

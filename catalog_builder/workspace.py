@@ -53,12 +53,13 @@ class Overlay:
                 continue
         return None
 
-    def names(self, folder: str) -> set[str]:
-        """Give the names in a folder, staged or released."""
-        found: set[str] = set()
-        for root in (self.tree, self.release):
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Give names and bytes of what is in a folder, staged or released: one listing, since there may be many."""
+        found: dict[str, int] = {}
+        for root in (self.release, self.tree):
             try:
-                found.update(os.listdir(root / folder))
+                with os.scandir(f"{root}/{folder}") as entries:
+                    found |= {entry.name: entry.stat().st_size for entry in entries}
             except (FileNotFoundError, NotADirectoryError):
                 continue
         return found
@@ -280,10 +281,11 @@ def _same_bytes(one: Path, other: Path) -> bool:
 
 def _files(root: Path, folder: str) -> Iterator[str]:
     """Walk the files under a folder, as hrefs."""
+    start = len(os.fspath(root)) + 1
     for path, _, names in os.walk(root / folder):
-        base = Path(path).relative_to(root).as_posix()
+        base = path[start:]
         for name in names:
-            yield name if base == "." else f"{base}/{name}"
+            yield f"{base}/{name}" if base else name
 
 
 def _remove(root: Path, href: str) -> None:

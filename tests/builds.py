@@ -117,10 +117,13 @@ class KilledError(BaseException):
 
 
 class Reaper:
-    """Kills a build in this process: after ``steps`` changes of a folder no more is let through."""
+    """Kills a build in this process: after ``steps`` changes of a folder no more is let through.
 
-    def __init__(self, steps: int) -> None:
-        self.steps, self.taken = steps, 0
+    They are counted from the moment when a file named ``since`` comes into place, where one is named.
+    """
+
+    def __init__(self, steps: int, since: str | None) -> None:
+        self.steps, self.since, self.taken = steps, since, 0
 
     @property
     def killed(self) -> bool:
@@ -131,7 +134,10 @@ class Reaper:
         """Count the calls of a function, and refuse those that a dead process would not make."""
 
         def counted(*args: Any, **kwargs: Any) -> Any:
-            self.taken += 1
+            if self.since is None:
+                self.taken += 1
+            elif str(args[-1]).endswith(f"/{self.since}"):
+                self.since = None
             if self.killed:
                 raise KilledError
             return function(*args, **kwargs)
@@ -140,9 +146,9 @@ class Reaper:
 
 
 @contextmanager
-def killed_after(steps: int) -> Iterator[Reaper]:
+def killed_after(steps: int, since: str | None = None) -> Iterator[Reaper]:
     """Kill what runs inside after so many changes of a folder, and go on behind it."""
-    reaper = Reaper(steps)
+    reaper = Reaper(steps, since)
     with pytest.MonkeyPatch.context() as patch:
         for name in _STEPS:
             patch.setattr(os, name, reaper.wrap(getattr(os, name)))

@@ -488,10 +488,6 @@ def _fifo(release: Path) -> None:
     os.mkfifo(release / "france/alpes/pipe")
 
 
-def _shift(pixels: Pixels) -> Pixels:
-    return pixels + pixels.dtype.type(1)
-
-
 _ALPHA = (ColorInterp.gray, ColorInterp.undefined, ColorInterp.undefined, ColorInterp.alpha)
 _HALF_OFF = Affine(10, 0, 675840 + 5, 0, -10, 4874240)
 _SELF = {"rel": "self", "type": "application/json", "title": "Here"}
@@ -543,6 +539,12 @@ FAULTS = (
     fault("an empty attribution", edit(ITEM, put("assets/s2/dream:attribution", "")), "dream-schema", ITEM),
     fault("no grid", edit(COLLECTION, drop("dream:grid")), "template dream-schema", COLLECTION),
     fault("no title of a collection", edit(COLLECTION, drop("title")), "template", COLLECTION),
+    fault(
+        "a promise of another type",
+        edit(COLLECTION, put("item_assets/s2/gsd", "ten")),
+        "template schema asset-fields item-fields",
+        "france/",
+    ),
     fault("another collection id", edit(COLLECTION, put("id", "frankreich")), "collection-id", COLLECTION),
     fault(
         "an area id with a space",
@@ -558,6 +560,9 @@ FAULTS = (
     fault("another summary", edit(COLLECTION, put("summaries/gsd", [10, 20])), "collection-fields", COLLECTION),
     # Links.
     fault("a link without title", edit(AREA, link("item", "title", None)), "link-title", AREA),
+    fault("a title of something else", edit(ITEM, link("parent", "title", "Jura")), "link-title", ITEM),
+    fault("another type of a link", edit(AREA, link("item", "type", "text/html")), "link-title", AREA),
+    fault("an old title of a collection", edit("catalog.json", link("child", "title", "X")), "link-title", "catalog"),
     fault("an absolute link", edit(ITEM, link("root", "href", "https://x.org/catalog.json")), "link-leaves", ITEM),
     fault("a link out", edit(ITEM, link("parent", "href", "../../../../catalog.json")), "link-leaves", ITEM),
     fault("a link to nothing", edit(AREA, link("item", "href", "./a.json")), "link-target document-unreached"),

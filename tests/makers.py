@@ -75,7 +75,7 @@ def area(name: str, *sources: str, collection: str = "france", required: Sequenc
 
 
 def small_sources(folder: Path, *, columns: int = 2, rows: int = 2, name: str = "alpes") -> Path:
-    """Write a France area of ``columns`` x ``rows`` small tiles: ``s2`` (required), ``srtm`` and ``osm``, on the grid."""
+    """Write a France area of ``columns`` x ``rows`` small tiles on the grid: ``s2`` (required), ``srtm``, ``osm``."""
     shape = rows * TILE, columns * TILE
     write_geotiff(folder / f"{name}_s2.tif", texture((4, *shape), "uint16", 1), nodata=0, tiled=True)
     write_geotiff(folder / f"{name}_srtm.tif", texture((1, *shape), "int16", 2), nodata=-32768)

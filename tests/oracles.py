@@ -181,6 +181,13 @@ class Tally:
         if gap.any():
             self.where.append(where)
 
+    def join(self, other: "Tally") -> None:
+        """Count what another has counted."""
+        self.compared += other.compared
+        self.differing += other.differing
+        self.worst = max(self.worst, other.worst)
+        self.where += other.where
+
     def check(self) -> None:
         """Hold the differences against the promise: at most one pixel in 10^6, by one unit."""
         assert self.compared

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from catalog_builder import layout
 from catalog_builder.cli import main
-from tests.bad_rasters import no_geotransform, nodata_only, sparse_giant, truncated
+from tests.bad_rasters import BAD, no_geotransform, nodata_only, sparse_giant, truncated
 from tests.bench import GOOD, S2, Bench, alpes, assert_refused, assert_vouched, content, href, tree
 from tests.builds import CLI
 from tests.makers import TILE, area, source, texture, write_geotiff
@@ -331,3 +331,11 @@ def test_a_real_process_says_one_line(bench: Bench) -> None:
         assert len(done.stderr.splitlines()) == 1, done.stderr
         assert done.stderr.startswith("catalog-builder: ")
         assert f"{name}.tif" in done.stderr
+
+
+@pytest.mark.parametrize("make", [no_geotransform, truncated])
+def test_plan_refuses_what_build_refuses(bench: Bench, make: Callable[[Path], object]) -> None:
+    make(bench.folder / BAD)
+    sources = bench.write(area("alpes", S2, source("srtm", BAD), required=["s2"], crs="EPSG:32631"))
+    options = ["--jobs", "1", "--templates", str(bench.templates), "--quiet"]
+    assert_refused(CliRunner().invoke(main, ["plan", str(sources), *options]), [BAD], 1)

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +20,11 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 import pystac
 import pytest
+import rasterio
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rasterio.windows import Window
 
 from catalog_builder import jsonio, layout, template
 from catalog_builder.errors import BuildError, CatalogBuilderError
@@ -499,6 +503,54 @@ def test_the_two_commands_agree(case: Case) -> None:
     done = json.loads(command(*arguments).stdout)
     assert sum(report["items"] for report in planned) == done["items"] == 6
     assert sum(entry["tiles"] for report in planned for entry in report["modalities"]) == done["assets"] == 10
+
+
+# --- memory ---------------------------------------------------------------------------------------------------------
+
+PEAK = """
+import resource, sys
+from catalog_builder.cli import main
+main(sys.argv[1:], standalone_mode=False)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+"""Runs the command line and prints the most memory that it took, in bytes."""
+
+
+def _sparse(path: Path, size: int, resolution: float, corners: Iterable[tuple[int, int]]) -> None:
+    """Write a raster of ``size`` x ``size`` pixels of which only blocks of 1024 at (column, row) are there."""
+    corner = (CORNER[0] // 10240 * 10240, CORNER[1] // 10240 * 10240)
+    transform = Affine(resolution, 0, corner[0], 0, -resolution, corner[1])
+    shape = {"width": size, "height": size, "count": 1, "dtype": "int16", "nodata": -32768}
+    options = {"tiled": True, "sparse_ok": True, "compress": "ZSTD", "crs": "EPSG:32631", "transform": transform}
+    block = texture((1, 1024, 1024), "int16", 1)
+    with rasterio.open(path, "w", driver="GTiff", **shape, **options) as dataset:
+        for column, row in corners:
+            dataset.write(block, window=Window(column, row, 1024, 1024))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("size", "resolution", "corners", "items"),
+    [
+        # A tile for each block that is on the grid; the fourth spreads over four tiles.
+        pytest.param(40_000, 10, [(0, 0), (2048, 0), (38_912, 38_912), (20_000, 20_000)], 7, id="wide"),
+        # Ten source pixels a pixel: a tile's window has 105 million.
+        pytest.param(20_480, 1, [(1024 * n % 10240, n // 10 * 1024) for n in range(30)], 1, id="fine"),
+    ],
+)
+def test_memory_stays_flat_whatever_the_size_of_a_source(
+    tmp_path: Path, size: int, resolution: float, corners: list[tuple[int, int]], items: int
+) -> None:
+    _sparse(tmp_path / "srtm.tif", size, resolution, corners)
+    listing, release = tmp_path / "sources.toml", tmp_path / "release"
+    listing.write_text(place("wide", source("srtm", "srtm.tif")))
+    arguments = ["build", str(listing), str(release), "--jobs", "1", "--quiet"]
+    said = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PEAK, *arguments], check=True, capture_output=True, text=True
+    )
+    assert int(said.stdout.splitlines()[-1]) < 600e6
+    assert pq.read_metadata(release / "items" / "france.parquet").num_rows == items
+    assert manifest_faults(release) == []
 
 
 # --- readers --------------------------------------------------------------------------------------------------------

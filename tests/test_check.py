@@ -3,14 +3,16 @@
 import io
 import json
 import pickle
+import random
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from catalog_builder import layout, sources, template
+from catalog_builder import jsonio, layout, sources, template
 from catalog_builder.build import build
 from catalog_builder.check import check_release
 from catalog_builder.cli import main
@@ -21,7 +23,7 @@ from catalog_builder.fingerprint import Fingerprints
 from catalog_builder.plan import make_plan
 from catalog_builder.progress import TileProgress
 from catalog_builder.schemas import SchemaStore
-from tests.faults import AREA, FAULTS, ITEM, Fault, edit, put, reseal, write_sources
+from tests.faults import AREA, FAULTS, ITEM, STRIP, Fault, edit, put, read, reseal, write_sources
 from tests.makers import small_templates
 
 
@@ -110,8 +112,7 @@ def test_an_area_with_a_catalog_a_row_has_no_findings(
 
 def test_a_tile_on_another_grid_than_its_area(release: Path, store: SchemaStore) -> None:
     """Its own word is all that tells where an area's own grid stands, so tiles are held against each other."""
-    item = "usa/strip/strip_x0000_y0000/strip_x0000_y0000.json"
-    edit(item, put("properties/proj:transform/2", 714235.0))(release)
+    edit(STRIP, put("properties/proj:transform/2", 714235.0))(release)
     rules = {finding.rule for finding in _check(release, store)}
     assert rules == {"cog-template", "grid", "index-differs"}
 
@@ -160,6 +161,30 @@ def test_a_store_of_schemas_travels_without_what_is_compiled(store: SchemaStore)
     there = pickle.loads(pickle.dumps(store))
     assert there == store
     assert there.errors(document) == store.errors(document) != []
+
+
+@pytest.mark.slow
+def test_no_change_of_an_item_or_an_area_goes_unseen(release: Path, store: SchemaStore) -> None:
+    """Whatever stands in a document, it is a finding and no error. Without digest an area is just built again."""
+    choose = random.Random(20211)
+    for _ in range(60):
+        href = choose.choice([ITEM, STRIP, AREA])
+        before, document = (release / href).read_bytes(), read(release, href)
+        path = choose.choice([path for path in _paths(document) if path and path != ("dream:inputs",)])
+        value: Any = choose.choice([None, "x", -1, 1e308, True, [], {"a": [None]}, "2020-01-01"])
+        put("/".join(path), value)(document)
+        (release / href).write_bytes(jsonio.dumps(document))
+        reseal(release)
+        if (release / href).read_bytes() != before:
+            assert _check(release, store), f"{href}: {path} = {value!r}"
+        (release / href).write_bytes(before)
+
+
+def _paths(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    yield path
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in pairs:
+        yield from _paths(inner, (*path, str(key)))
 
 
 # --- the command -----------------------------------------------------------------------------------------------------

@@ -72,6 +72,7 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> Versions:
         "less": _version(folder / "less", 102, columns=1, osm=False),
         "area gone": _version(folder / "area", 100, others=()),
         "more": _version(folder / "more", 100, others=("two", "line")),
+        "other": _version(folder / "other", 103, columns=1, osm=False, others=("three",)),
     }
     made = Versions(small_templates(folder / "stac", TILE), listings, {})
     for name in listings:
@@ -101,6 +102,31 @@ def test_a_first_build_killed_at_any_step_goes_on(versions: Versions, tmp_path: 
         assert not (release / layout.MANIFEST).exists() or manifest_faults(release) == []
         versions.build("first", release)
         assert tree(release) == versions.trees["first"]
+
+
+@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("old", "new"), [(None, "more"), ("more", "other"), ("other", "more")])
+def test_a_commit_killed_at_any_step_is_brought_to_its_end(
+    versions: Versions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str | None, new: str, stride: int
+) -> None:
+    """Files, rows, areas and collections come and go; a reader finds what any link leads to all the while."""
+    monkeypatch.setattr(layout, "MAX_ITEM_LINKS", 1)
+    versions.build(new, tmp_path / "fresh")
+    if old is not None:
+        versions.build(old, tmp_path / "stopped")
+    with killed_after(0, since="obsolete.json") as reaper:
+        versions.build(new, tmp_path / "stopped")
+    release, steps, killed = tmp_path / "release", 0, reaper.killed
+    while killed:
+        shutil.rmtree(release, ignore_errors=True)
+        shutil.copytree(tmp_path / "stopped", release)
+        with killed_after(steps) as reaper:
+            versions.build(new, release)
+        assert dangling(release) == []
+        versions.build(new, release)
+        assert tree(release) == tree(tmp_path / "fresh")
+        steps, killed = steps + stride, reaper.killed
+    assert steps > 30
 
 
 @pytest.mark.parametrize("seed", [pytest.param(n, marks=[pytest.mark.slow] if n >= 5 else []) for n in range(80)])
@@ -187,11 +213,11 @@ def test_a_second_build_on_one_release_is_refused(versions: Versions, tmp_path: 
 
 @dataclass
 class Undisturbed:
-    """Two versions of 32 tiles, what becomes of them, and how long a build takes."""
+    """Two versions of 16 tiles, what becomes of them, and how long a build takes."""
 
     templates: Path
-    listings: tuple[Path, Path]
-    trees: tuple[Tree, Tree]
+    listings: tuple[Path, ...]
+    trees: tuple[Tree, ...]
     seconds: float
 
     def start(self, version: int, release: Path) -> "subprocess.Popen[bytes]":
@@ -212,17 +238,15 @@ class Undisturbed:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
     """Build both versions without disturbance."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    listings = _version(folder / "old", 100, rows=4, columns=4), _version(folder / "new", 101, rows=4, columns=4)
-    made = Undisturbed(small_templates(folder / "stac", TILE), listings, ({}, {}), 0)
-    trees = []
+    listings = tuple(_version(folder / str(n), 100 + n, rows=4, columns=4, others=()) for n in (0, 1))
+    made = Undisturbed(small_templates(folder / "stac", TILE), listings, (), 0)
     for version in (0, 1):
         started = time.monotonic()
         with made.start(version, folder / "release") as process:
             assert process.wait(60) == 0
         made.seconds = time.monotonic() - started
-        trees.append(tree(folder / "release"))
+        made.trees += (tree(folder / "release"),)
         shutil.rmtree(folder / "release")
-    made.trees = trees[0], trees[1]
     return made
 
 
@@ -256,7 +280,7 @@ def test_a_build_killed_at_random_moments_goes_on(undisturbed: Undisturbed, tmp_
             time.sleep(rng.uniform(0.2, 1) * undisturbed.seconds)
             _kill(process)
         midway += (release / layout.WORK_FOLDER).exists()
-        _see(release)
+        _see(release, first=version == 0)
         run(undisturbed.listings[version], release, undisturbed.templates)
         assert tree(release) == undisturbed.trees[version]
     assert midway >= 4
@@ -267,7 +291,7 @@ def test_a_build_killed_at_random_moments_goes_on(undisturbed: Undisturbed, tmp_
 def test_a_build_killed_in_its_commit_goes_on(undisturbed: Undisturbed, tmp_path: Path, version: int) -> None:
     rng, release = random.Random(version), tmp_path / "release"
     midway = 0
-    for _ in range(5):
+    for _ in range(4):
         shutil.rmtree(release, ignore_errors=True)
         if version:
             run(undisturbed.listings[0], release, undisturbed.templates)
@@ -278,7 +302,7 @@ def test_a_build_killed_in_its_commit_goes_on(undisturbed: Undisturbed, tmp_path
             time.sleep(rng.uniform(0, 0.002))
             _kill(process)
         midway += (release / layout.WORK_FOLDER).exists()
-        _see(release)
+        _see(release, first=version == 0)
         run(undisturbed.listings[version], release, undisturbed.templates)
         assert tree(release) == undisturbed.trees[version]
     assert midway
@@ -286,21 +310,23 @@ def test_a_build_killed_in_its_commit_goes_on(undisturbed: Undisturbed, tmp_path
 
 @pytest.mark.slow
 def test_a_build_killed_again_and_again_comes_to_its_end(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    rng, release = random.Random(7), tmp_path / "release"
-    for _ in range(30):
+    release = tmp_path / "release"
+    for attempt in range(40):
         with undisturbed.start(0, release) as process:
             try:
-                process.wait(rng.uniform(0.6, 1) * undisturbed.seconds)
+                process.wait(undisturbed.seconds * (0.5 + 0.05 * attempt))
             except subprocess.TimeoutExpired:
                 _kill(process)
-        _see(release)
+        _see(release, first=True)
         if process.returncode == 0:
             break
+    assert attempt
     assert process.returncode == 0
     assert tree(release) == undisturbed.trees[0]
 
 
-def _see(release: Path) -> None:
-    """See what a reader sees: no link to nowhere, and where a first build has published its manifest, all of it."""
-    if release.exists():
-        assert dangling(release) == []
+def _see(release: Path, *, first: bool) -> None:
+    """See what a reader sees: no link to nowhere; and where a first build has its manifest in place, all of it."""
+    assert dangling(release) == []
+    if first and (release / layout.MANIFEST).exists():
+        assert manifest_faults(release) == []
