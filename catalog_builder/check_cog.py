@@ -62,7 +62,7 @@ def check_cog(path: Path, modality: Modality, template: Template, tile: Tile | N
         return CogCheck(problems=(*problems, ("cog-unreadable", _one_line(error, path))), made=made)
     valid = is_valid(pixels, modality.nodata)
     problems += _pixel_problems(pixels, valid, made, template)
-    return CogCheck(problems=tuple(problems), made=made, valid=valid.any(axis=0), size=pixels.nbytes)
+    return CogCheck(problems=tuple(problems), made=made, valid=np.asarray(valid.any(axis=0)), size=pixels.nbytes)
 
 
 def _one_line(error: Exception, path: Path) -> str:

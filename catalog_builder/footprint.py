@@ -63,6 +63,9 @@ def valid_polygon(valid: npt.NDArray[np.bool_], tile: Tile) -> Geometry:
         ).footprint()
     if not footprint or not footprint["coordinates"]:
         return tile_polygons([tile])[0]
+    if footprint["type"] == "MultiPolygon":  # GDAL has cut it at the antimeridian
+        parts = [[[list(point) for point in ring] for ring in part] for part in footprint["coordinates"]]
+        return {"type": "MultiPolygon", "coordinates": parts}
     return _polygon([list(point) for point in footprint["coordinates"][0]])
 
 

@@ -140,9 +140,8 @@ class Workspace:
         Gives the number of files that changed. The list of what is obsolete is kept until done, because a new manifest
         no longer knows of it.
         """
-        gone = sorted(set(obsolete).difference(_files(self.overlay.tree, "")))
         partial = self.folder / _OBSOLETE
-        partial.write_bytes(jsonio.dumps(gone))
+        partial.write_bytes(jsonio.dumps(sorted(obsolete)))
         os.replace(partial, self._work / _OBSOLETE)
         return self._finish_commit(self.overlay.tree)
 

@@ -91,12 +91,16 @@ def documents(release: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def dangling(release: Path) -> list[str]:
-    """Links to children and items, and assets, that a reader would follow to nowhere."""
+    """Links to children and items, assets, and lines of manifests that a reader would follow to nowhere."""
     missing = []
     for path, document in documents(release):
         hrefs = [link["href"] for link in document["links"] if link["rel"] in ("child", "item")]
         hrefs += [asset["href"] for asset in document.get("assets", {}).values()]
         missing += [f"{path.relative_to(release)}: {href}" for href in hrefs if not (path.parent / href).is_file()]
+    for path in release.rglob(layout.MANIFEST):
+        if layout.WORK_FOLDER not in path.parts:
+            names = manifest.loads(path.read_bytes())
+            missing += [f"{path.relative_to(release)}: {name}" for name in names if not (path.parent / name).is_file()]
     return missing
 
 

@@ -57,6 +57,17 @@ def test_a_tile_across_the_antimeridian_is_cut() -> None:
     assert south < north
 
 
+def test_valid_pixels_across_the_antimeridian_are_cut() -> None:
+    tile = TileGrid(crs="EPSG:32660", resolution=10.0, origin=(829_000.0, 1_000_000.0)).tile(0, 0)
+    valid = np.zeros((1024, 1024), dtype=np.bool_)
+    valid[:512] = True
+    polygon, whole = valid_polygon(valid, tile), tile_polygons([tile])[0]
+    assert polygon["type"] == "MultiPolygon"
+    assert shape(polygon).is_valid
+    assert shape(polygon).area == pytest.approx(shape(whole).area / 2, rel=1e-3)
+    assert np.allclose(bounding_box(polygon)[::2], bounding_box(whole)[::2], atol=1e-3)
+
+
 @pytest.mark.parametrize("crs", ["EPSG:27700", "EPSG:4326"])
 def test_other_crs_have_outlines_too(crs: str) -> None:
     size = 10.0 if crs == "EPSG:27700" else 1e-4

@@ -312,20 +312,14 @@ def test_tiles_do_not_depend_on_the_grid_that_cuts_them(folder: Path, resampling
     )
 
 
-@pytest.mark.parametrize("corner", [CORNER, (0.0, 0.0)])
-@pytest.mark.parametrize("resolution", [1.0, 2.0, 0.5])
-def test_pixels_of_one_metre_are_pixels_like_others(
-    folder: Path, corner: tuple[float, float], resolution: float
-) -> None:
-    """With their corner at zero they have the transform of a raster that has none."""
-    grid = replace(GRID, resolution=1.0, origin=corner)
+def test_a_source_of_one_metre_is_one_like_others(folder: Path) -> None:
+    """At the corner of a tile it could have the transform of a raster that has none."""
+    grid = replace(GRID, resolution=2.0)
     pixels = noise(1, 64, 64)
-    path = write_geotiff(folder / "metre.tif", pixels, corner=(corner[0] + 8, corner[1] - 8), resolution=resolution)
-    raster = Raster.read(path)
-    expected = raster.nearest(*raster.places(CRS, grid.tile(0, 0).transform, (32, 32)), 0, "uint16")
-    np.testing.assert_array_equal(
-        read_tile(place(modality("uint16", 0, "nearest"), grid, path), grid.tile(0, 0)), expected
-    )
+    path = write_geotiff(folder / "metre.tif", pixels, corner=CORNER, resolution=1.0)
+    tile = read_tile(place(modality("uint16", 0, "average"), grid, path), grid.tile(0, 0))
+    cells = pixels.reshape(1, 32, 2, 32, 2).mean(axis=(2, 4))
+    np.testing.assert_array_equal(tile, np.floor(cells + 0.5).astype("uint16"))
 
 
 @pytest.mark.parametrize("resampling", ["average", "mode", "bilinear"])
@@ -486,13 +480,17 @@ def test_a_class_raster_gains_no_class(folder: Path, resampling: str, resolution
     assert set(np.unique(small)) <= set(np.unique(pixels))
 
 
-def test_mode_takes_the_class_of_the_largest_share(folder: Path) -> None:
-    pixels = patches(96)
-    path = write_geotiff(folder / "mode.tif", pixels, corner=CORNER, resolution=10 / 3)
-    tile = read_tile(place(modality("uint8", 255, "mode"), GRID, path), TILE)[0]
-    cells = pixels[0].reshape(32, 3, 32, 3).transpose(0, 2, 1, 3).reshape(32, 32, 9)
+@pytest.mark.parametrize("ratio", [2, 3, 7])
+@pytest.mark.parametrize("corner", [CORNER, (257070.59483340546, 285728.7167059921)])
+def test_mode_takes_the_class_of_the_largest_share(folder: Path, ratio: int, corner: tuple[float, float]) -> None:
+    """Of just the pixels of each cell: rounding of coordinates, far from zero, adds none to them."""
+    grid = replace(GRID, origin=corner)
+    pixels = patches(128 * ratio)
+    path = write_geotiff(folder / "mode.tif", pixels, corner=corner, resolution=10 / ratio)
+    tiles = read_area(place(modality("uint8", 255, "mode"), grid, path), grid, 4, 4)[0]
+    cells = pixels[0].reshape(128, ratio, 128, ratio).transpose(0, 2, 1, 3).reshape(128, 128, ratio**2)
     shares = np.stack([(cells == label).sum(axis=-1) for label in range(7)])
-    np.testing.assert_array_equal(np.take_along_axis(shares, tile[None].astype(int), axis=0)[0], shares.max(axis=0))
+    np.testing.assert_array_equal(np.take_along_axis(shares, tiles[None].astype(int), axis=0)[0], shares.max(axis=0))
 
 
 # --- types -----------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ import json
 import os
 import platform
 import pstats
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -73,11 +74,11 @@ CODECS = (*(CogOptions(level=level) for level in (1, 3, 6, 9, 15)), CogOptions(c
 
 EXAMPLES = """\
 examples:
-  tools/bench_build.py                                 16 tiles x 4 modalities, 3 rounds: two minutes
-  tools/bench_build.py --tiles 4 --rounds 1            a quick look
-  tools/bench_build.py --real ../shared/real           pixels of real rasters
-  tools/bench_build.py --codecs --real ../shared/real  size against time of each codec
-  tools/bench_build.py --steps                         where the time of our build goes, in one process
+  python tools/bench_build.py                                 16 tiles x 4 modalities, 3 rounds: two minutes
+  python tools/bench_build.py --tiles 4 --rounds 1            a quick look
+  python tools/bench_build.py --real ../shared/real           pixels of real rasters
+  python tools/bench_build.py --codecs --real ../shared/real  size against time of each codec
+  python tools/bench_build.py --steps                         where the time of our build goes, in one process
 """
 
 
@@ -328,6 +329,7 @@ class Bench:
             sizes[run] = function()
             seconds[run] = time.perf_counter() - started
             say(f"  {name}: {run:<13} {seconds[run]:6.2f} s")
+        shutil.rmtree(self.folder / name)
         return seconds, sizes
 
 

@@ -58,9 +58,9 @@ RUNS = ("ours", "pystac", "pystac-areas")
 
 EXAMPLES = """\
 examples:
-  tools/bench_catalog.py                                 20,000 items against pystac: a minute
-  tools/bench_catalog.py --items 200000                  200,000 and 20,000 items, and pystac at 20,000
-  tools/bench_catalog.py --items 2000 --no-pystac        a quick look
+  python tools/bench_catalog.py                                 20,000 items against pystac: a minute
+  python tools/bench_catalog.py --items 200000                  200,000 and 20,000 items, and pystac at 20,000
+  python tools/bench_catalog.py --items 2000 --no-pystac        a quick look
 """
 
 
