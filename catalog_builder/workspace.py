@@ -246,13 +246,13 @@ def _is_work(folder: Path) -> bool:
 
 
 def _order(href: str) -> tuple[int, str]:
-    """What is pointed at goes before what points at it. An area's catalog goes last of its area: it vouches for all."""
+    """What is pointed at goes before what points at it; a manifest points at all it lists."""
     parts = href.split("/")
     depth, name = len(parts), parts[-1]
     if name == layout.MANIFEST:
-        rank = 8 if depth == 1 else 3
+        rank = 8 if depth == 1 else 4
     elif name == layout.CATALOG:
-        rank = {1: 7, 3: 4}.get(depth, 2)
+        rank = {1: 7, 3: 3}.get(depth, 2)
     elif name == layout.COLLECTION:
         rank = 6
     elif parts[0] == layout.INDEX_FOLDER:

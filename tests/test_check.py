@@ -86,7 +86,7 @@ def _faults() -> Iterator[Any]:
         seen |= fault.rules
 
 
-@pytest.mark.parametrize("fault", _faults())
+@pytest.mark.parametrize("fault", list(_faults()))
 def test_each_fault_is_found_by_name(fault: Fault, release: Path, store: SchemaStore) -> None:
     fault.apply(release)
     findings = _check(release, store)

@@ -37,7 +37,7 @@ def mirror() -> Path:
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*args: object, **kwargs: object) -> None:
+    def refuse(*_args: object, **_kwargs: object) -> None:
         raise AssertionError("the network was touched")
 
     monkeypatch.setattr(socket, "create_connection", refuse)
