@@ -15,7 +15,7 @@ PACKAGE = "catalog_builder"
 FOLDER = ROOT / PACKAGE
 
 LAYERS: dict[str, tuple[str, ...]] = {
-    "Words": ("errors", "jsonio", "layout", "manifest", "findings"),
+    "Words": ("errors", "jsonio", "layout", "manifest"),
     "Promises": ("grid", "template", "sources", "schemas"),
     "Pixels": ("raster", "footprint", "cog", "thumbnail", "mosaic"),
     "Documents": ("item", "index"),
@@ -23,14 +23,15 @@ LAYERS: dict[str, tuple[str, ...]] = {
     "Work": ("workspace", "executor", "tile", "catalog"),
     "Jobs": ("progress", "build", "survey", "figures", "serve"),
     "Check": (
-        "check_files",
-        "check_documents",
-        "check_cog",
-        "check_item",
-        "check_tile",
-        "check_collection",
-        "check_area",
-        "check_index",
+        "check.findings",
+        "check.files",
+        "check.documents",
+        "check.cog",
+        "check.item",
+        "check.tile",
+        "check.collection",
+        "check.area",
+        "check.index",
         "check",
     ),
     "Demo": ("synthetic.landscape", "synthetic.sensors", "synthetic.areas", "synthetic"),

@@ -15,10 +15,10 @@ from click.testing import CliRunner
 from catalog_builder import jsonio, layout, sources, template
 from catalog_builder.build import build
 from catalog_builder.check import check_release
+from catalog_builder.check.findings import RULES, Finding
 from catalog_builder.cli import main
 from catalog_builder.errors import ReleaseError, UsageError
 from catalog_builder.executor import SerialExecutor, open_executor
-from catalog_builder.findings import RULES, Finding
 from catalog_builder.fingerprint import Fingerprints
 from catalog_builder.plan import make_plan
 from catalog_builder.progress import TileProgress
@@ -148,7 +148,7 @@ def test_a_file_that_cannot_be_read_is_named(
     def fail(path: Path) -> Any:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("catalog_builder.check_files.hash_file", fail)
+    monkeypatch.setattr("catalog_builder.check.files.hash_file", fail)
     with pytest.raises(ReleaseError, match=r"release/\S+: cannot read: Permission denied"):
         _check(release, store)
 

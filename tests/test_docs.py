@@ -19,9 +19,9 @@ from click.testing import CliRunner
 
 from catalog_builder import layout, sources, template
 from catalog_builder.build import build
+from catalog_builder.check.findings import RULES
 from catalog_builder.cli import main
 from catalog_builder.executor import SerialExecutor
-from catalog_builder.findings import RULES
 from catalog_builder.fingerprint import Fingerprints
 from catalog_builder.plan import make_plan
 from catalog_builder.progress import TileProgress

@@ -13,15 +13,15 @@ from typing import Any, TypeVar
 
 from catalog_builder import catalog, layout
 from catalog_builder.build import Progress
-from catalog_builder.check_area import CheckedArea, batches, count_tiles, end_area, open_area
-from catalog_builder.check_collection import Collection, end_collection, open_collection
-from catalog_builder.check_documents import Expected, Inspector, compare_links, quote
-from catalog_builder.check_files import Folder, compare_manifest, read_folder, read_manifest, walk
-from catalog_builder.check_index import IndexPart, check_index_part, count_row_groups
-from catalog_builder.check_tile import TileBatch, check_tiles
+from catalog_builder.check.area import CheckedArea, batches, count_tiles, end_area, open_area
+from catalog_builder.check.collection import Collection, end_collection, open_collection
+from catalog_builder.check.documents import Expected, Inspector, compare_links, quote
+from catalog_builder.check.files import Folder, compare_manifest, read_folder, read_manifest, walk
+from catalog_builder.check.findings import Finding
+from catalog_builder.check.index import IndexPart, check_index_part, count_row_groups
+from catalog_builder.check.tile import TileBatch, check_tiles
 from catalog_builder.errors import BuildError, ReleaseError, UsageError
 from catalog_builder.executor import unordered
-from catalog_builder.findings import Finding
 from catalog_builder.schemas import SchemaStore
 
 Result = TypeVar("Result")

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from catalog_builder import catalog, layout
-from catalog_builder.check_collection import Collection
-from catalog_builder.check_documents import Expected, Inspector, compare_links
-from catalog_builder.check_files import Folder, compare_manifest, read_manifest, walk
-from catalog_builder.check_tile import TileBatch, TileCheck, TileFolder
+from catalog_builder.check.collection import Collection
+from catalog_builder.check.documents import Expected, Inspector, compare_links
+from catalog_builder.check.files import Folder, compare_manifest, read_manifest, walk
+from catalog_builder.check.tile import TileBatch, TileCheck, TileFolder
 from catalog_builder.grid import PIXEL_TOLERANCE, TileGrid, TileRange
 from catalog_builder.plan import PlannedArea, row_title
 from catalog_builder.sources import Area

@@ -14,8 +14,8 @@ import shapely
 from pystac.utils import str_to_datetime
 from shapely.geometry import shape
 
-from catalog_builder.check_cog import Problem
-from catalog_builder.check_documents import Difference, compare_links, differences, quote
+from catalog_builder.check.cog import Problem
+from catalog_builder.check.documents import Difference, compare_links, differences, quote
 from catalog_builder.cog import CogAsset
 from catalog_builder.errors import TemplateError
 from catalog_builder.footprint import bounding_box, tile_polygons, valid_polygon

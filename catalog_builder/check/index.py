@@ -11,8 +11,8 @@ from pystac.utils import datetime_to_str, str_to_datetime
 from stac_geoparquet.arrow import stac_table_to_items
 
 from catalog_builder import jsonio, layout
-from catalog_builder.check_documents import differences, quote
-from catalog_builder.findings import Finding
+from catalog_builder.check.documents import differences, quote
+from catalog_builder.check.findings import Finding
 
 _ROWS_AT_ONCE = 256
 _INSTANTS = ("datetime", "start_datetime", "end_datetime")

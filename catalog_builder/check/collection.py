@@ -7,9 +7,9 @@ from typing import Any
 
 from catalog_builder import catalog, layout, template
 from catalog_builder.catalog import AreaSummary
-from catalog_builder.check_cog import png_problem
-from catalog_builder.check_documents import Expected, Inspector, compare_links, quote
-from catalog_builder.check_files import Folder, read_folder
+from catalog_builder.check.cog import png_problem
+from catalog_builder.check.documents import Expected, Inspector, compare_links, quote
+from catalog_builder.check.files import Folder, read_folder
 from catalog_builder.cog import hash_file
 from catalog_builder.errors import TemplateError
 from catalog_builder.item import SHA256_MULTIHASH, THUMBNAIL

@@ -16,12 +16,12 @@ from rasterio.crs import CRS
 from rasterio.errors import RasterioError
 
 from catalog_builder import layout
-from catalog_builder.check_cog import CogCheck, check_cog, png_problem
-from catalog_builder.check_documents import UNFIT, Expected, Judge, check_links, quote, unfit
-from catalog_builder.check_files import compare_hash
-from catalog_builder.check_item import asset_record, compare_item, outline_problem, read_geometry
+from catalog_builder.check.cog import CogCheck, check_cog, png_problem
+from catalog_builder.check.documents import UNFIT, Expected, Judge, check_links, quote, unfit
+from catalog_builder.check.files import compare_hash
+from catalog_builder.check.findings import Finding
+from catalog_builder.check.item import asset_record, compare_item, outline_problem, read_geometry
 from catalog_builder.cog import CogAsset, hash_file
-from catalog_builder.findings import Finding
 from catalog_builder.grid import Tile, TileGrid
 from catalog_builder.item import THUMBNAIL, AssetRecord, FileRecord, TilePlace
 from catalog_builder.plan import global_grid

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catalog_builder import layout, manifest
+from catalog_builder.check.findings import Finding
 from catalog_builder.cog import hash_file
-from catalog_builder.findings import Finding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,8 +13,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from catalog_builder import jsonio, layout
-from catalog_builder.check_files import compare_hash
-from catalog_builder.findings import Finding
+from catalog_builder.check.files import compare_hash
+from catalog_builder.check.findings import Finding
 from catalog_builder.item import STAC_VERSION
 from catalog_builder.schemas import CompiledSchema, SchemaError, SchemaStore, local_validator
 from catalog_builder.template import SCHEMA_NAME, default_folder
