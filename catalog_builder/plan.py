@@ -23,7 +23,7 @@ from catalog_builder.fingerprint import Fingerprints
 from catalog_builder.footprint import Geometry, tile_polygons
 from catalog_builder.grid import Bounds, Tile, TileGrid, TileRange
 from catalog_builder.item import TilePlace
-from catalog_builder.mosaic import PlacedSource, bounds_in, place_source
+from catalog_builder.placement import PlacedSource, bounds_in, place_source
 from catalog_builder.raster import RasterHeader, crs_name, parse_crs, read_header
 from catalog_builder.sources import Area, Source
 from catalog_builder.template import GridRule, Modality, Template, TemplateSet, same_nodata

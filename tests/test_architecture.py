@@ -17,7 +17,7 @@ FOLDER = ROOT / PACKAGE
 LAYERS: dict[str, tuple[str, ...]] = {
     "Words": ("errors", "jsonio", "layout", "manifest"),
     "Promises": ("grid", "template", "sources", "schemas"),
-    "Pixels": ("raster", "footprint", "cog", "thumbnail", "mosaic"),
+    "Pixels": ("raster", "footprint", "cog", "thumbnail", "placement", "mosaic"),
     "Documents": ("item", "index"),
     "Plan": ("fingerprint", "plan"),
     "Work": ("workspace", "executor", "tile", "catalog"),

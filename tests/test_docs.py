@@ -124,7 +124,7 @@ def test_readme_shows_every_command_that_a_user_needs() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_files_of_the_project_that_are_named_exist(name: str) -> None:
-    named = re.findall(r"(?<![\w/-])(?:\./)?((?:tools|\.ci|tests|catalog_builder)/\w+(?:\.py)?)\b", text(name))
+    named = re.findall(r"(?<![\w/-])(?:\./)?((?:tools|\.ci|tests|catalog_builder)(?:/\w+)+(?:\.py)?)\b", text(name))
     assert [path for path in named if not (ROOT / path).is_file()] == []
 
 

@@ -20,7 +20,8 @@ from rasterio.windows import Window
 from catalog_builder import mosaic
 from catalog_builder.cog import encode
 from catalog_builder.grid import Bounds, Tile, TileGrid
-from catalog_builder.mosaic import PlacedSource, place_source, read_tile
+from catalog_builder.mosaic import read_tile
+from catalog_builder.placement import PlacedSource, place_source
 from catalog_builder.raster import RasterHeader, read_header, read_window
 from catalog_builder.template import CogOptions, Modality
 from tests.makers import modality, texture, write_geotiff

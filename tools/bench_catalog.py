@@ -37,7 +37,7 @@ from catalog_builder.cog import CogAsset, CogBand
 from catalog_builder.executor import default_jobs, open_executor
 from catalog_builder.grid import TileGrid, TileRange
 from catalog_builder.item import AssetRecord, item_document
-from catalog_builder.mosaic import place_source
+from catalog_builder.placement import place_source
 from catalog_builder.plan import Plan, PlannedArea, PlannedSource, TileJob
 from catalog_builder.raster import RasterHeader
 from catalog_builder.sources import Area, Source
