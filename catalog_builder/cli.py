@@ -5,6 +5,7 @@ Exit codes: 0 fine, 1 findings or failed work, 2 the command was used wrongly.
 
 import contextlib
 import os
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -184,11 +185,12 @@ def demo(directory: Path, jobs: int | None, quiet: bool) -> None:
     _print_report(report, directory)
     click.echo("\nAll of it is synthetic. What to do next:")
     for command, why in (
-        (f"catalog-builder check {directory}", "hold it against STAC and against its own files"),
-        (f"catalog-builder serve {directory}", "read it over HTTP, as from a bucket"),
-        (f"catalog-builder plan {sources}", "see what a plan looks like; edit the file and build again"),
+        (f"check {directory}", "hold it against STAC and against its own files"),
+        (f"serve {directory}", "read it over HTTP, as from a bucket"),
+        (f"figures {directory} pictures", "draw tiles in all their modalities"),
+        (f"plan {sources}", "see what a plan looks like; edit the file and build again"),
     ):
-        click.echo(f"  {command}\n      {why}")
+        click.echo(f"  {_program()} {command}\n      {why}")
 
 
 @main.command(
@@ -277,6 +279,14 @@ def figures(release: Path, out: Path, items: tuple[str, ...], size: int) -> None
 
     for path in write_figures(release, out, items, size):
         click.echo(path)
+
+
+def _program() -> str:
+    """How this program was called, where the shell would not find it by its name."""
+    called = Path(sys.argv[0])
+    if shutil.which("catalog-builder") or not called.is_file():
+        return "catalog-builder"
+    return os.path.relpath(called)
 
 
 def _load_templates(folder: Path | None) -> TemplateSet:
