@@ -383,17 +383,12 @@ def _complete(area: _DoneArea, overlay: Overlay) -> bool:
         listed = manifest.loads(overlay.read(f"{area.folder}/{layout.MANIFEST}") or b"")
     except ValueError:
         return False
-    folders: dict[str, set[str]] = {}
-    for path in listed:
-        folder, _, name = path.rpartition("/")
-        folders.setdefault(folder, set()).add(name)
-    cogs, total = layout.asset_file(""), 0
-    for folder, names in folders.items():
-        sizes = overlay.sizes(f"{area.folder}/{folder}")
-        if not names <= sizes.keys():
-            return False
-        total += sum(sizes[name] for name in names if name.endswith(cogs))
-    return total == area.summary.size
+    cog, found, size = layout.asset_file(""), 0, 0
+    for path, file in overlay.files(area.folder):
+        if path in listed:
+            found += 1
+            size += file.stat().st_size if path.endswith(cog) else 0
+    return found == len(listed) and size == area.summary.size
 
 
 def _listed(path: Path) -> dict[str, str]:

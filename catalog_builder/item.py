@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from pystac import MediaType, RelType
@@ -124,6 +125,12 @@ def _properties(place: TilePlace, records: list[AssetRecord]) -> dict[str, Any]:
     }
 
 
+@lru_cache
+def _timestamp(when: datetime) -> str:
+    """Write a date as STAC has it. Remembered, since the tiles of an area share a few."""
+    return datetime_to_str(when)
+
+
 def _times(records: list[AssetRecord]) -> dict[str, Any]:
     """Give start and end over all assets, and as ``datetime`` the date of the first asset that has one.
 
@@ -132,9 +139,9 @@ def _times(records: list[AssetRecord]) -> dict[str, Any]:
     """
     nominal = next((record.start for record in records if record.start == record.end), None)
     return {
-        "datetime": None if nominal is None else datetime_to_str(nominal),
-        "start_datetime": datetime_to_str(min(record.start for record in records)),
-        "end_datetime": datetime_to_str(max(record.end for record in records)),
+        "datetime": None if nominal is None else _timestamp(nominal),
+        "start_datetime": _timestamp(min(record.start for record in records)),
+        "end_datetime": _timestamp(max(record.end for record in records)),
     }
 
 
@@ -177,7 +184,7 @@ def extension_name(uri: str) -> str:
 def asset_document(record: AssetRecord) -> dict[str, Any]:
     """Make the asset of one COG: the template's words, the file's facts."""
     modality, cog = record.modality, record.cog
-    first, last = datetime_to_str(record.start), datetime_to_str(record.end)
+    first, last = _timestamp(record.start), _timestamp(record.end)
     return {
         "href": f"./{layout.asset_file(modality.key)}",
         "type": str(MediaType.COG),
@@ -197,11 +204,12 @@ def asset_document(record: AssetRecord) -> dict[str, Any]:
 
 
 def _band_document(authored: Mapping[str, Any], band: CogBand) -> dict[str, Any]:
-    document = {key: value for key, value in authored.items() if key != "description"}
-    document["data_type"] = band.data_type
+    document = {**authored, "data_type": band.data_type}
+    document.pop("description", None)
     if band.nodata is not None:
         document["nodata"] = nodata_document(band.nodata)
-    return document | {"statistics": dict(band.statistics)}
+    document["statistics"] = dict(band.statistics)
+    return document
 
 
 def thumbnail_document(record: FileRecord) -> dict[str, Any]:

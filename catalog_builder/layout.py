@@ -69,8 +69,8 @@ def item_id(area: str, column: int, row: int) -> str:
 def parse_item(path: str) -> tuple[int, int, str] | None:
     """Give column, row and the path itself for the path of an item's document inside its area, else None."""
     folder, _, name = path.partition("/")
-    match = _ITEM.search(folder)
-    if match is None or name != f"{folder}.json":
+    match = _ITEM.search(folder) if name == f"{folder}.json" else None
+    if match is None:
         return None
     return _parse_index(match[1]), _parse_index(match[2]), path
 

@@ -56,7 +56,7 @@ def read_tile(source: PlacedSource, tile: Tile) -> npt.NDArray[Any]:
     modality = source.modality
     shape = (len(source.bands), *tile.grid.tile_shape)
     canvas = np.full(shape, modality.nodata, dtype=modality.data_type)
-    for run, rasters in source.touching(tile).runs:
+    for run, rasters in source.touching(tile.bounds).runs:
         if run.copied:
             _join(canvas, rasters, source.bands, *tile.pixel_origin)
             continue

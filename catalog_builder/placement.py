@@ -18,7 +18,7 @@ from rasterio.warp import transform as transform_points
 from rasterio.warp import transform_bounds
 
 from catalog_builder.errors import RasterError
-from catalog_builder.grid import PIXEL_TOLERANCE, Bounds, Tile, TileGrid
+from catalog_builder.grid import PIXEL_TOLERANCE, Bounds, TileGrid
 from catalog_builder.raster import RasterHeader, gdal_environment
 from catalog_builder.template import Modality
 
@@ -72,9 +72,8 @@ class PlacedSource:
     rasters: tuple[PlacedRaster, ...]
     """In the order of painting."""
 
-    def touching(self, tile: Tile) -> "PlacedSource":
-        """Give the source with only those files whose box, or what interpolation reaches beyond it, meets the tile."""
-        box = tile.bounds
+    def touching(self, box: Bounds) -> "PlacedSource":
+        """Give the source with only those files whose bounds, or what interpolation reaches beyond them, meet a box."""
         near = tuple(raster for raster in self.rasters if raster.bounds.padded(raster.reach).intersection(box))
         return self if near == self.rasters else replace(self, rasters=near)
 

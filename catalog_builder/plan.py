@@ -100,10 +100,14 @@ class PlannedArea:
         """Give the work, tile by tile."""
         tiles = iter(self.tiles)
         while chunk := list(itertools.islice(tiles, _OUTLINES_AT_ONCE)):
+            # A source of thousands of files is searched for neighbours together, then for each of them.
+            common = _union(tile.bounds for tile in chunk)
+            near = [planned_for(planned, common) for planned in self.sources]
             for tile, outline in zip(chunk, tile_polygons(chunk), strict=True):
+                box = tile.bounds
                 yield TileJob(
                     place=self.tile_place(tile),
-                    sources=tuple(planned_for(planned, tile) for planned in self.sources),
+                    sources=tuple(planned_for(planned, box) for planned in near),
                     required=self.area.required,
                     outline=outline,
                 )
@@ -324,9 +328,9 @@ def _planned(
     return PlannedSource(source=source, placed=placed)
 
 
-def planned_for(planned: PlannedSource, tile: Tile) -> PlannedSource:
-    """Give a source with only the files that meet a tile."""
-    placed = planned.placed.touching(tile)
+def planned_for(planned: PlannedSource, box: Bounds) -> PlannedSource:
+    """Give a source with only the files that meet a box."""
+    placed = planned.placed.touching(box)
     # The same source for neighbours travels to a worker once.
     return planned if placed is planned.placed else PlannedSource(source=planned.source, placed=placed)
 

@@ -71,7 +71,7 @@ def outline(area: PlannedArea) -> AreaReport:
 
 
 def _near(source: PlannedSource, job: TileJob) -> bool:
-    return bool(source.placed.touching(job.place.tile).rasters)
+    return bool(source.placed.touching(job.place.tile.bounds).rasters)
 
 
 def survey(plan: Plan, executor: Executor, progress: Progress, window: int) -> list[AreaReport]:

@@ -92,7 +92,7 @@ def kept_tile(job: TileJob, overlay: Overlay) -> TileResult | None:
         cogs = {key: cog_from_asset(asset) for key, asset in assets.items()}
     except (KeyError, TypeError, ValueError):
         return None
-    if data is None or not cogs or not files.keys() <= overlay.sizes(job.place.file("")).keys():
+    if data is None or not cogs or not files.keys() <= dict(overlay.files(job.place.file(""))).keys():
         return None
     promised = job.place.template.modalities
     if any(key not in promised or cog.differences(made, promised[key], job.place.tile) for key, made in cogs.items()):

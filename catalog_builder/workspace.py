@@ -1,10 +1,10 @@
 """A release folder while a build works on it: what is new stands aside until all of it is ready.
 
-New files are written under ``.build/tree`` in the layout of the release, and read through an overlay: staged first,
-released otherwise. ``commit`` moves them into place by renames, what is pointed at before what points at it, and then
-takes away what the new manifests no longer list. A build that was killed finds its staged files again; one that was
-killed in the middle of its commit is committed to the end before another begins; one that fails leaves the release as
-it was.
+New files are written under ``.build/<run>/tree`` in the layout of the release, and read through an overlay: staged
+first, released otherwise. ``commit`` moves them into place by renames, what is pointed at before what points at it, and
+then takes away what the new manifests no longer list. A build that was killed finds its staged files again; one that
+was killed in the middle of its commit is committed to the end before another begins; one that fails leaves the release
+as it was.
 
 A staged document vouches for the files it tells of. While those are being changed an empty one stands in its place, so
 that no later build, of other sources perhaps, takes half of one version and half of another for a whole.
@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -48,21 +49,18 @@ class Overlay:
         """Read a file, staged or released; None where there is none."""
         for root in (self.tree, self.release):
             try:
-                return (root / href).read_bytes()
+                # Called for every document: pathlib would take longer than the file system does.
+                with open(f"{root}/{href}", "rb") as stream:  # noqa: PTH123
+                    return stream.read()
             except (FileNotFoundError, NotADirectoryError):
                 continue
         return None
 
-    def sizes(self, folder: str) -> dict[str, int]:
-        """Give names and bytes of what is in a folder, staged or released: one listing, since there may be many."""
-        found: dict[str, int] = {}
-        for root in (self.release, self.tree):
-            try:
-                with os.scandir(f"{root}/{folder}") as entries:
-                    found |= {entry.name: entry.stat().st_size for entry in entries}
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-        return found
+    def files(self, folder: str) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
+        """Walk the files under a folder, staged or released, with their paths in it."""
+        staged = dict(_walk(f"{self.tree}/{folder}"))
+        released = _walk(f"{self.release}/{folder}")
+        return chain(staged.items(), (file for file in released if file[0] not in staged)) if staged else released
 
     def size(self, href: str) -> int | None:
         """Give the bytes of a file, staged or released; None where there is none."""
@@ -83,9 +81,10 @@ class Overlay:
 
     def stage(self, href: str, data: bytes) -> Path:
         """Write a staged file; it appears whole or not at all."""
-        path, partial = self.tree / href, self.tree.with_name(_PARTIAL) / secrets.token_hex(8)
+        path, partial = self.tree / href, f"{self.tree.parent}/{_PARTIAL}/{secrets.token_hex(8)}"
         try:
-            partial.write_bytes(data)
+            with open(partial, "wb") as stream:  # noqa: PTH123
+                stream.write(data)
         except FileNotFoundError as error:
             raise ReleaseError(f"{self.release}: another build has taken over this release") from error
         try:
@@ -147,22 +146,28 @@ class Workspace:
 
     def _finish_commit(self, tree: Path) -> int:
         """Begin a commit, or go on with one that was killed."""
+        changed = self._move_new_areas(tree)
         staged = sorted(_files(tree, ""), key=_order)
-        self._move_new_areas(tree, staged)
-        changed = sum(_move(tree / href, self.release / href) for href in staged)
+        changed += sum(_move(tree / href, self.release / href) for href in staged)
         gone = sorted(jsonio.read(self._work / _OBSOLETE), key=_order, reverse=True)
         for href in gone:
             _remove(self.release, href)
         shutil.rmtree(self._work)
         return changed + len(gone)
 
-    def _move_new_areas(self, tree: Path, staged: list[str]) -> None:
-        """An area that the release does not have yet moves as a whole: one rename, whatever its size."""
-        areas = {"/".join(href.split("/")[:2]) for href in staged if href.count("/") >= 2}
-        for area in sorted(areas):
-            if not (self.release / area).exists():
-                (self.release / area).parent.mkdir(exist_ok=True)
-                os.rename(tree / area, self.release / area)
+    def _move_new_areas(self, tree: Path) -> int:
+        """Move areas that the release does not have yet as a whole: one rename each, whatever its size.
+
+        Gives the number of their files.
+        """
+        files = 0
+        for folder in sorted(tree.glob("*/*/")):
+            target, count = self.release / folder.relative_to(tree), sum(1 for _ in _files(folder, ""))
+            if count and not target.exists():
+                files += count
+                target.parent.mkdir(exist_ok=True)
+                os.rename(folder, target)
+        return files
 
 
 @contextmanager
@@ -264,8 +269,6 @@ def _order(href: str) -> tuple[int, str]:
 
 def _move(source: Path, target: Path) -> bool:
     """Move a staged file into place and say whether that changed anything."""
-    if not source.exists():  # it came with its area
-        return True
     if target.is_file() and _same_bytes(source, target):
         source.unlink()
         return False
@@ -280,11 +283,25 @@ def _same_bytes(one: Path, other: Path) -> bool:
 
 def _files(root: Path, folder: str) -> Iterator[str]:
     """Walk the files under a folder, as hrefs."""
-    start = len(os.fspath(root)) + 1
-    for path, _, names in os.walk(root / folder):
-        base = path[start:]
-        for name in names:
-            yield f"{base}/{name}" if base else name
+    base = f"{folder}/" if folder else ""
+    return (base + path for path, _ in _walk(f"{root}/{folder}"))
+
+
+def _walk(folder: str) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
+    """Walk the files under a folder, with their paths in it; none where there is no such folder."""
+    waiting = [""]
+    while waiting:
+        base = waiting.pop()
+        try:
+            entries = os.scandir(f"{folder}/{base}")
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        with entries:
+            for entry in entries:
+                if entry.is_dir():
+                    waiting.append(f"{base}{entry.name}/")
+                else:
+                    yield base + entry.name, entry
 
 
 def _remove(root: Path, href: str) -> None:

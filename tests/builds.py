@@ -140,11 +140,12 @@ class Reaper:
         def counted(*args: Any, **kwargs: Any) -> Any:
             if self.since is None:
                 self.taken += 1
-            elif str(args[-1]).endswith(f"/{self.since}"):
-                self.since = None
             if self.killed:
                 raise KilledError
-            return function(*args, **kwargs)
+            result = function(*args, **kwargs)
+            if self.since is not None and str(args[-1]).endswith(f"/{self.since}"):
+                self.since = None
+            return result
 
         return counted
 

@@ -55,8 +55,14 @@ def test_a_cancelled_job_that_is_never_taken_notice_of_is_not_waited_for() -> No
                 future.set_exception(ValueError("bad tile"))
             return future
 
-    with pytest.raises(ValueError, match="bad tile"):
-        [future.result() for _, future in unordered(Cluster(), abs, range(4), window=4)]
+    def work() -> None:
+        with pytest.raises(ValueError, match="bad tile"):
+            [future.result() for _, future in unordered(Cluster(), abs, range(4), window=4)]
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 def test_one_job_works_in_this_process_and_thread() -> None:

@@ -348,7 +348,7 @@ def test_inputs_tell_what_pixels_depend_on(folder: Path) -> None:
     }
 
     def inputs(*paths: Path) -> object:
-        return place(kind, GRID, *paths).touching(TILE).inputs
+        return place(kind, GRID, *paths).touching(TILE.bounds).inputs
 
     assert inputs(paths[10.0][0]) == inputs(*paths[10.0]) != inputs(paths[20.0][0])
     assert inputs(paths[20.0][0]) != inputs(*paths[20.0])

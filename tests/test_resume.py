@@ -49,13 +49,14 @@ def _version(
     *,
     rows: int = 1,
     columns: int = 2,
+    day: str = "2020-06-01T10:00:00Z",
     osm: bool = True,
     others: Sequence[str] = ("two",),
 ) -> Path:
     pixels = np.full((1, rows * TILE, columns * TILE), value)
     write_geotiff(folder / "srtm.tif", pixels.astype("int16"), nodata=-32768)
     write_geotiff(folder / "osm.tif", (pixels % 7).astype("uint8"), nodata=255)
-    elevation = source("srtm", "srtm.tif")
+    elevation = source("srtm", "srtm.tif", f"datetime = {day}")
     areas = [place("one", elevation, *([source("osm", "osm.tif")] if osm else []))]
     areas += [place(name, elevation, collection="usa" if name == "line" else "france") for name in others]
     (folder / "sources.toml").write_text("\n".join(areas))
@@ -72,6 +73,7 @@ def versions(tmp_path_factory: pytest.TempPathFactory) -> Versions:
         "less": _version(folder / "less", 102, columns=1, osm=False),
         "area gone": _version(folder / "area", 100, others=()),
         "more": _version(folder / "more", 100, others=("two", "line")),
+        "date": _version(folder / "date", 100, day="2020-06-02T10:00:00Z"),
         "other": _version(folder / "other", 103, columns=1, osm=False, others=("three",)),
     }
     made = Versions(small_templates(folder / "stac", TILE), listings, {})
@@ -104,7 +106,7 @@ def test_a_first_build_killed_at_any_step_goes_on(versions: Versions, tmp_path: 
         assert tree(release) == versions.trees["first"]
 
 
-@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stride", [10, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("old", "new"), [(None, "more"), ("more", "other"), ("other", "more")])
 def test_a_commit_killed_at_any_step_is_brought_to_its_end(
     versions: Versions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str | None, new: str, stride: int
@@ -116,7 +118,7 @@ def test_a_commit_killed_at_any_step_is_brought_to_its_end(
         versions.build(old, tmp_path / "stopped")
     with killed_after(0, since="obsolete.json") as reaper:
         versions.build(new, tmp_path / "stopped")
-    release, steps, killed = tmp_path / "release", 0, reaper.killed
+    release, expected, steps, killed = tmp_path / "release", tree(tmp_path / "fresh"), 0, reaper.killed
     while killed:
         shutil.rmtree(release, ignore_errors=True)
         shutil.copytree(tmp_path / "stopped", release)
@@ -124,12 +126,12 @@ def test_a_commit_killed_at_any_step_is_brought_to_its_end(
             versions.build(new, release)
         assert dangling(release) == []
         versions.build(new, release)
-        assert tree(release) == tree(tmp_path / "fresh")
+        assert tree(release) == expected
         steps, killed = steps + stride, reaper.killed
     assert steps > 30
 
 
-@pytest.mark.parametrize("seed", [pytest.param(n, marks=[pytest.mark.slow] if n >= 5 else []) for n in range(80)])
+@pytest.mark.parametrize("seed", [pytest.param(n, marks=[pytest.mark.slow] if n >= 4 else []) for n in range(40)])
 def test_builds_of_any_versions_killed_at_any_step_leave_no_trace(
     versions: Versions, tmp_path: Path, seed: int
 ) -> None:
@@ -145,18 +147,45 @@ def test_builds_of_any_versions_killed_at_any_step_leave_no_trace(
     assert run(versions.listings[last], release, versions.templates).files == 0
 
 
+@pytest.mark.parametrize(
+    ("change", "since"),
+    [
+        ("pixels", "srtm.tif"),
+        ("pixels", "one_x0528_y3807.json"),
+        ("colours", "thumbnail.png"),
+        ("date", "one/catalog.json"),
+        ("date", "items/france.parquet"),
+        ("date", "france/collection.json"),
+    ],
+)
 def test_a_build_killed_before_its_commit_changes_nothing_once_its_inputs_are_taken_back(
-    versions: Versions, tmp_path: Path
+    versions: Versions, tmp_path: Path, change: str, since: str
 ) -> None:
+    """What was staged has the size of what is released, and yet is not taken for it."""
+    release, templates = tmp_path / "release", tmp_path / "stac"
+    versions.build("first", release)
+    before = state(release)
+    shutil.copytree(versions.templates, templates)
+    if change == "colours":
+        path = templates / "france" / layout.COLLECTION
+        path.write_text(path.read_text().replace("[238, 220, 130, 255]", "[130, 220, 238, 255]"))
+    with killed_after(0, since=since) as reaper:
+        run(versions.listings[change if change != "colours" else "first"], release, templates)
+    assert reaper.killed
+    versions.build("first", release)
+    assert state(release) == before
+
+
+def test_a_staged_index_is_not_taken_for_the_released_one_of_the_same_size(versions: Versions, tmp_path: Path) -> None:
     release = tmp_path / "release"
     versions.build("first", release)
     before = state(release)
-    for steps in (10, 30, 50):
-        with killed_after(steps) as reaper:
-            versions.build("pixels", release)
-        assert reaper.killed
-        versions.build("first", release)
-        assert state(release) == before
+    with killed_after(0, since="items/france.parquet"):
+        versions.build("date", release)
+    (staged,) = release.glob(f"{layout.WORK_FOLDER}/*/tree/items/france.parquet")
+    staged.write_bytes(bytes((release / "items" / "france.parquet").stat().st_size))
+    versions.build("first", release)
+    assert state(release) == before
 
 
 def test_the_last_good_version_of_an_area_outlives_a_killed_build_and_bad_input(
