@@ -7,7 +7,6 @@ import contextlib
 import os
 import shutil
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -367,9 +366,7 @@ def _grouped(verb: str, pairs: Iterable[tuple[str, str]]) -> list[str]:
     pairs = list(pairs)
     lines = [f"{verb}: {name}: {why}" for name, why in pairs[:10]]
     if len(pairs) > len(lines):
-        reasons = Counter(why.split()[0] for _, why in pairs[10:])
-        counts = ", ".join(f"{count} for {key}" for key, count in reasons.items())
-        lines.append(f"{verb}: {len(pairs) - 10} more tiles ({counts})")
+        lines.append(f"{verb}: {len(pairs) - 10:,} more tiles (--json lists all)")
     return lines
 
 
