@@ -74,7 +74,7 @@ CODECS = (*(CogOptions(level=level) for level in (1, 3, 6, 9, 15)), CogOptions(c
 
 EXAMPLES = """\
 examples:
-  python tools/bench_build.py                                 16 tiles x 4 modalities, 3 rounds: two minutes
+  python tools/bench_build.py                                 16 tiles x 4 modalities, 3 rounds: four minutes
   python tools/bench_build.py --tiles 4 --rounds 1            a quick look
   python tools/bench_build.py --real ../shared/real           pixels of real rasters
   python tools/bench_build.py --codecs --real ../shared/real  size against time of each codec
@@ -148,7 +148,8 @@ def write_rasters(folder: Path, tiles: Iterable[dict[str, Pixels]], count: int, 
             path = folder / key / f"{key}_{number:02d}.tif"
             write_raster(path, layers[key], number, templates.collections[COLLECTION].modalities[key])
             size += layers[key].nbytes
-    text = f'[[area]]\ncollection = "{COLLECTION}"\nid = "bench"\ntitle = "Bench"\nrequired = ["s2"]\n'
+    text = f'[[area]]\ncollection = "{COLLECTION}"\nid = "bench"\ntitle = "Bench"\n'
+    text += f'crs = "{GRID.crs}"\nrequired = ["s2"]\n'
     for key in MODALITIES:
         text += f'\n[[area.source]]\nasset = "{key}"\nhref = "{key}/*.tif"\ndatetime = {WHEN.isoformat()}\n'
     (folder / "sources.toml").write_text(text)
