@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from pystac import MediaType, RelType
-from pystac.utils import datetime_to_str, str_to_datetime
+from pystac.utils import datetime_to_str
 
 from catalog_builder import layout
 from catalog_builder.cog import CogAsset, CogBand
@@ -256,8 +256,3 @@ def sha256_of(asset: Mapping[str, Any]) -> str:
     if not checksum.startswith(SHA256_MULTIHASH) or len(checksum) != len(SHA256_MULTIHASH) + 64:
         raise ValueError(f"file:checksum {checksum!r} is no sha2-256 multihash")
     return checksum.removeprefix(SHA256_MULTIHASH)
-
-
-def interval_of(properties: Mapping[str, Any]) -> tuple[datetime, datetime]:
-    """Give start and end of an item's properties."""
-    return str_to_datetime(properties["start_datetime"]), str_to_datetime(properties["end_datetime"])
