@@ -3,10 +3,15 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.bench import Bench, make_bench
 from tests.makers import small_sources, small_templates
+
+# A busy machine is no fault of the code.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 _SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
 

@@ -431,7 +431,7 @@ KEYS = ("srtm", "osm")
 """In the order of the template."""
 
 
-@settings(max_examples=12, deadline=None, derandomize=True)
+@settings(max_examples=12, derandomize=True)
 @given(
     shares=st.lists(st.tuples(SHARE, SHARE), min_size=4, max_size=4),
     size=st.tuples(st.integers(TILE + 1, 2 * TILE), st.integers(TILE + 1, 2 * TILE)),

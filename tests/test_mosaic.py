@@ -85,7 +85,7 @@ def pasted(pixels: Array, column: int, row: int, tile: Tile, fill: float) -> Arr
     return expected
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     column=st.integers(-60, 60),
     row=st.integers(-60, 60),

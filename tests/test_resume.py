@@ -23,6 +23,17 @@ from tests.makers import small_templates, source, write_geotiff
 
 TILE = 128
 """Pixels a side of a tile here."""
+SLOW_COMMIT = """
+import time
+from catalog_builder import cli, workspace
+move = workspace._move
+def slowly(source, target):
+    time.sleep(0.005)
+    return move(source, target)
+workspace._move = slowly
+cli.main()
+"""
+"""The command with a commit that takes long enough to be killed in its midst, on a quick disk too."""
 
 # --- killed at a chosen step, in this process -----------------------------------------------------------------------
 
@@ -249,7 +260,7 @@ class Undisturbed:
     trees: tuple[Tree, ...]
     seconds: float
 
-    def start(self, version: int, release: Path) -> "subprocess.Popen[bytes]":
+    def start(self, version: int, release: Path, program: Sequence[str] = CLI) -> "subprocess.Popen[bytes]":
         """Start a build with two workers in a process of its own."""
         arguments = [
             "build",
@@ -260,7 +271,7 @@ class Undisturbed:
             "--jobs",
             "2",
         ]
-        return subprocess.Popen([*CLI, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return subprocess.Popen([*program, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 @pytest.fixture(scope="module")
@@ -320,15 +331,15 @@ def test_a_build_killed_at_random_moments_goes_on(undisturbed: Undisturbed, tmp_
 def test_a_build_killed_in_its_commit_goes_on(undisturbed: Undisturbed, tmp_path: Path, version: int) -> None:
     rng, release = random.Random(version), tmp_path / "release"
     midway = 0
-    for _ in range(4):
+    for _ in range(3):
         shutil.rmtree(release, ignore_errors=True)
         if version:
             run(undisturbed.listings[0], release, undisturbed.templates)
-        with undisturbed.start(version, release) as process:
+        with undisturbed.start(version, release, [sys.executable, "-c", SLOW_COMMIT]) as process:
             begun = release / layout.WORK_FOLDER / "obsolete.json"
             while process.poll() is None and not begun.exists():
                 time.sleep(0.0002)
-            time.sleep(rng.uniform(0, 0.002))
+            time.sleep(rng.uniform(0, 0.02))
             _kill(process)
         midway += (release / layout.WORK_FOLDER).exists()
         _see(release, first=version == 0)
