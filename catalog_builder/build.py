@@ -15,10 +15,10 @@ from typing import Any, Protocol
 
 from catalog_builder import catalog, index, jsonio, layout, manifest
 from catalog_builder.catalog import AreaSummary
-from catalog_builder.cog import hash_file
 from catalog_builder.errors import BuildError, CatalogBuilderError, RasterError
 from catalog_builder.executor import in_batches, unordered
 from catalog_builder.item import sha256_of
+from catalog_builder.manifest import hash_file
 from catalog_builder.plan import Plan, PlannedArea, TileJob
 from catalog_builder.template import Template
 from catalog_builder.tile import TileResult, build_tile, kept_tile

@@ -9,15 +9,17 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from catalog_builder import __version__, jsonio, template
+from catalog_builder import __version__, jsonio
 from catalog_builder.errors import CatalogBuilderError, UsageError
 from catalog_builder.fingerprint import Fingerprints
-from catalog_builder.progress import TileProgress, duration, size
-from catalog_builder.template import TemplateSet
+from catalog_builder.progress import ObjectProgress, TileProgress, duration, size
+
+if TYPE_CHECKING:  # not every command needs templates, and NumPy with them
+    from catalog_builder.template import TemplateSet
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -55,6 +57,8 @@ def main() -> None:
     catalog-builder build sources.toml release   build it, or go on where a build stopped
     catalog-builder check release                hold the release against itself and against STAC
     catalog-builder serve release                read it over HTTP, as from a bucket
+    catalog-builder publish release s3://…       make it a bucket that thousands can mirror
+    catalog-builder verify s3://…                hold a published release against its manifests
     catalog-builder figures release pictures     draw tiles in all their modalities
     """  # noqa: D301 - click wants the control character
 
@@ -214,7 +218,7 @@ def check(release: Path, schemas: Path | None, jobs: int | None, as_json: bool, 
 
     Prints a finding a line (href, rule, message) and exits 1 when there are any.
     """
-    from catalog_builder.check import check_release
+    from catalog_builder.check.release import check_release
     from catalog_builder.executor import default_jobs, open_executor
     from catalog_builder.schemas import SchemaStore
 
@@ -231,6 +235,154 @@ def check(release: Path, schemas: Path | None, jobs: int | None, as_json: bool, 
         click.echo(f"{release}: {len(findings)} findings" if findings else f"{release}: no findings", err=True)
     if findings:
         sys.exit(1)
+
+
+def _endpoint_option(command: Command) -> Command:
+    return click.option(
+        "--endpoint-url",
+        metavar="URL",
+        envvar="AWS_ENDPOINT_URL_S3",
+        help="Server of an S3-compatible bucket [env: AWS_ENDPOINT_URL_S3]. Default: AWS.",
+    )(command)
+
+
+@main.command(
+    epilog="""\b
+Examples:
+  catalog-builder publish release s3://dream/v1.0.0 --dry-run
+  catalog-builder publish release s3://dream/v1.0.0
+  catalog-builder publish release s3://dream/v1.1.0 --previous s3://dream/v1.0.0
+  catalog-builder publish release s3://dream/v1.0.0 --endpoint-url http://127.0.0.1:8333 --delete
+"""
+)
+@click.argument("release", type=click.Path(path_type=Path))
+@click.argument("url", metavar="s3://BUCKET/PREFIX")
+@_endpoint_option
+@click.option("--dry-run", is_flag=True, help="Print objects, bytes and order; send nothing.")
+@click.option("--delete", is_flag=True, help="At last, delete what is under the prefix and not in the release.")
+@click.option("--previous", metavar="s3://…", help="The version before: what did not change is copied by the server.")
+@click.option("--replace", is_flag=True, help="Overwrite another version that lies under the prefix.")
+@click.option("--take-over", is_flag=True, help="Go on where another publisher was killed.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), help="Worker processes, with four requests each. Default: one a core."
+)
+@_json_option
+@_quiet_option
+def publish(
+    release: Path,
+    url: str,
+    endpoint_url: str | None,
+    dry_run: bool,
+    delete: bool,
+    previous: str | None,
+    replace: bool,
+    take_over: bool,
+    jobs: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Publish RELEASE under a prefix of a bucket: what differs is sent, in an order in which no link ever dangles.
+
+    Every object goes with its SHA-256, so that the server refuses what was damaged on the way. A publisher that was
+    stopped goes on with the same command. Credentials are those of boto3 (AWS_PROFILE, AWS_ACCESS_KEY_ID, …).
+    """
+    from catalog_builder import location
+    from catalog_builder import publish as publishing
+    from catalog_builder.executor import default_jobs, open_executor
+
+    target = location.parse_s3(url, endpoint_url)
+    if delete and not target.prefix:
+        raise UsageError(f"{target}: --delete needs a prefix, or it would empty the bucket of all else")
+    options = publishing.PublishOptions(
+        previous=None if previous is None else location.parse_s3(previous, endpoint_url),
+        delete=delete,
+        replace=replace,
+        take_over=take_over,
+    )
+    if dry_run:
+        _print_publish_plan(publishing.plan_publish(release, target, options), as_json=as_json)
+        return
+    workers = jobs or default_jobs()
+    with open_executor(workers, preload="catalog_builder.transfer") as executor:
+        progress = ObjectProgress(sys.stderr, quiet=quiet)
+        report = publishing.publish(release, target, options, executor, progress, workers=workers)
+    if as_json:
+        _print_json(report.document())
+    else:
+        click.echo(report.line())
+
+
+@main.command(
+    epilog="""\b
+Examples:
+  catalog-builder verify s3://dream/v1.0.0 --no-sign-request
+  catalog-builder verify https://example.com/dream/v1.0.0 --sample 100
+  catalog-builder verify mirror --deep
+"""
+)
+@click.argument("url", metavar="URL|DIR")
+@_endpoint_option
+@click.option("--deep", is_flag=True, help="Read and hash every byte; goes on where it was stopped.")
+@click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Hash N objects, chosen by chance.")
+@click.option("--no-sign-request", is_flag=True, help="Read a public bucket without credentials.")
+@_jobs_option
+@_json_option
+@_quiet_option
+def verify(
+    url: str,
+    endpoint_url: str | None,
+    deep: bool,
+    sample: int | None,
+    no_sign_request: bool,
+    jobs: int | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Hold a published release (s3://…, http(s)://… or a folder) against its own manifests, both ways.
+
+    Documents are read and hashed; of all other objects the server's size and SHA-256 are asked. Prints what is
+    missing, extra or damaged, an object a line, and exits 1 when there is any.
+    """
+    from catalog_builder import location
+    from catalog_builder import verify as verifying
+    from catalog_builder.bucket import has_credentials
+    from catalog_builder.executor import default_jobs, open_executor
+
+    anonymous = no_sign_request or (url.startswith("s3://") and not has_credentials())
+    place = location.parse(url, endpoint_url, anonymous=anonymous)
+    workers = jobs or default_jobs()
+    state = _cache_folder() / "verify" if deep and sample is None else None
+    with open_executor(workers, preload="catalog_builder.verify") as executor:
+        progress = ObjectProgress(sys.stderr, quiet=quiet)
+        report = verifying.verify(place, executor, progress, deep=deep, sample=sample, state=state, workers=workers)
+    if as_json:
+        _print_json(report.document())
+    else:
+        for finding in report.findings:
+            click.echo(str(finding))
+        click.echo(report.line(), err=True)
+    if report.findings:
+        sys.exit(1)
+
+
+@main.command(
+    epilog="""\b
+Examples:
+  aws s3api put-bucket-policy --bucket dream --policy "$(catalog-builder policy s3://dream)"
+  aws s3api put-bucket-cors --bucket dream --cors-configuration "$(catalog-builder policy s3://dream --cors)"
+"""
+)
+@click.argument("url", metavar="s3://BUCKET/PREFIX")
+@click.option("--cors", is_flag=True, help="What browsers of other sites may do, instead of who may read.")
+def policy(url: str, cors: bool) -> None:
+    """Print the JSON that makes a bucket public to read and to list, or open to browsers; nothing is sent.
+
+    Nobody may write but those who may already.
+    """
+    from catalog_builder import policy as policies
+    from catalog_builder.location import parse_s3
+
+    _print_json(policies.cors() if cors else policies.public_read(parse_s3(url)))
 
 
 @main.command(
@@ -288,7 +440,9 @@ def _program() -> str:
     return os.path.relpath(called)
 
 
-def _load_templates(folder: Path | None) -> TemplateSet:
+def _load_templates(folder: Path | None) -> "TemplateSet":
+    from catalog_builder import template
+
     return template.load(folder if folder is not None else template.default_folder())
 
 
@@ -298,7 +452,7 @@ def _cache_folder() -> Path:
     return Path(base).expanduser() / "catalog-builder"
 
 
-def _make_plan(sources: Path, templates: TemplateSet, *, quiet: bool, keep_going: bool = False) -> Any:
+def _make_plan(sources: Path, templates: "TemplateSet", *, quiet: bool, keep_going: bool = False) -> Any:
     from catalog_builder import sources as sources_module
     from catalog_builder.plan import make_plan
 
@@ -311,7 +465,7 @@ def _make_plan(sources: Path, templates: TemplateSet, *, quiet: bool, keep_going
 def _build(
     sources: Path,
     release: Path,
-    templates: TemplateSet,
+    templates: "TemplateSet",
     jobs: int | None,
     scheduler: str | None,
     *,
@@ -330,6 +484,21 @@ def _build(
         # A cluster has more workers than this machine has cores.
         window = 256 if scheduler else 4 * workers
         return run_build(the_plan, release, executor, progress, window=window, keep_going=keep_going)
+
+
+def _print_publish_plan(plan: Any, *, as_json: bool) -> None:
+    if as_json:
+        _print_json(plan.document())
+        return
+    for upload in plan.uploads:
+        click.echo(f"{'copy' if upload.copied else 'send'}  {upload.size:>12,}  {upload.href}")
+    for href in plan.obsolete:
+        click.echo(f"delete               {href}")
+    click.echo(
+        f"{len(plan.uploads):,} objects to bring, {size(plan.size)}; {plan.unchanged:,} unchanged; "
+        f"{len(plan.obsolete):,} to delete",
+        err=True,
+    )
 
 
 def _report_document(report: Any) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 GDAL's own COG driver writes; the file then testifies: whatever an item says of a COG comes from ``describe``.
 """
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from rasterio.shutil import copy as copy_raster
 
 from catalog_builder.errors import RasterError
 from catalog_builder.grid import Tile
+from catalog_builder.manifest import hash_file
 from catalog_builder.raster import crs_name, gdal_environment, is_valid
 from catalog_builder.template import CogOptions, Modality, same_nodata
 
@@ -32,8 +32,6 @@ STATISTICS = {
     "valid_percent": "STATISTICS_VALID_PERCENT",
 }
 """STAC's names of band statistics -> GDAL's, as they stand in the file."""
-
-_HASH_CHUNK = 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,16 +148,6 @@ def _band(dataset: DatasetReader, index: int) -> CogBand:
         nodata=None if nodata is None else float(nodata),
         statistics={name: float(tags[tag]) for name, tag in STATISTICS.items() if tag in tags},
     )
-
-
-def hash_file(path: Path) -> tuple[int, str]:
-    """Give size and SHA-256 (hex) of a file. Raises ``OSError``."""
-    sha256, size = hashlib.sha256(), 0
-    with path.open("rb") as stream:
-        while chunk := stream.read(_HASH_CHUNK):
-            sha256.update(chunk)
-            size += len(chunk)
-    return size, sha256.hexdigest()
 
 
 def differences(cog: CogAsset, modality: Modality, tile: Tile) -> list[str]:

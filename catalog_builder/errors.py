@@ -7,6 +7,8 @@ CatalogBuilderError          exit code 1 unless said otherwise
 │       └── MissingFileError  a file that it names is not there; other areas can be built
 ├── RasterError              a raster cannot be read, or is not what its modality promises
 ├── ReleaseError             the release folder cannot be read or written, or is in use
+├── RemoteError              a bucket or a web server cannot be read or written
+│   └── DamagedError         bytes are not those that a manifest vouches for
 └── BuildError               the work as a whole failed
 """
 
@@ -45,6 +47,14 @@ class RasterError(CatalogBuilderError):
 
 class ReleaseError(CatalogBuilderError):
     """The release folder cannot be read or written, or another build holds it."""
+
+
+class RemoteError(CatalogBuilderError):
+    """A bucket or a web server cannot be read or written."""
+
+
+class DamagedError(RemoteError):
+    """Bytes are not those that a manifest vouches for."""
 
 
 class BuildError(CatalogBuilderError):

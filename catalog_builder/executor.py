@@ -55,23 +55,28 @@ def default_jobs() -> int:
 
 
 @contextmanager
-def open_executor(jobs: int, scheduler: str | None = None) -> Iterator[Executor]:
-    """Open the executor for ``jobs`` local processes, or for the Dask cluster of a scheduler's address."""
+def open_executor(
+    jobs: int, scheduler: str | None = None, *, preload: str = "catalog_builder.tile"
+) -> Iterator[Executor]:
+    """Open the executor for ``jobs`` local processes, or for the Dask cluster of a scheduler's address.
+
+    ``preload`` is the module that local processes share from their start.
+    """
     if scheduler is not None:
         with _dask_executor(scheduler) as executor:
             yield executor
     elif jobs == 1:
         yield SerialExecutor()
     else:
-        with _process_pool(jobs) as executor:
+        with _process_pool(jobs, preload) as executor:
             yield executor
 
 
 @contextmanager
-def _process_pool(jobs: int) -> Iterator[Executor]:
+def _process_pool(jobs: int, preload: str) -> Iterator[Executor]:
     # Not forked: GDAL, Arrow and their threads do not survive a fork in the middle of work.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["catalog_builder.tile"])
+    context.set_forkserver_preload([preload])
     pool = ProcessPoolExecutor(max_workers=jobs, mp_context=context, initializer=_start_worker)
     try:
         yield pool

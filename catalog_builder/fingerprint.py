@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from catalog_builder import jsonio
-from catalog_builder.cog import hash_file
 from catalog_builder.errors import RasterError
+from catalog_builder.manifest import hash_file
 
 _SETTLED_NS = 2_000_000_000
 """A file changed less than this ago may change again within the same tick of its clock, so it is not remembered."""

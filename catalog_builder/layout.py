@@ -14,6 +14,8 @@ THUMBNAIL = "thumbnail.png"
 INDEX_FOLDER = "items"
 WORK_FOLDER = ".build"
 """Where a build keeps what is not yet part of the release; gone when the build has ended well."""
+LOCK = ".publishing.json"
+"""What a publisher holds in a bucket while it works. No manifest lists it."""
 
 MAX_DOCUMENT_BYTES = 1_000_000
 MAX_ITEM_LINKS = 2_500
@@ -99,6 +101,12 @@ def area(collection_id: str, area_id: str) -> str:
     return f"{collection_id}/{area_id}"
 
 
+def area_of(href: str) -> str | None:
+    """Give the folder of the area to which a file belongs, None for the files of the root and of collections."""
+    parts = href.split("/")
+    return "/".join(parts[:2]) if len(parts) > 2 else None
+
+
 def area_catalog(collection_id: str, area_id: str) -> str:
     """Give the href of an area's catalog."""
     return f"{area(collection_id, area_id)}/{CATALOG}"
@@ -127,6 +135,29 @@ def asset(collection_id: str, area_id: str, item: str, file: str) -> str:
 def asset_file(modality: str) -> str:
     """Name the COG of a modality inside an item's folder."""
     return f"{modality}.tif"
+
+
+def rank(href: str) -> int:
+    """Give the step in which a file is published: what is pointed at goes before what points at it.
+
+    0 COGs and pictures, 1 items, 2 indexes, 3 catalogs of rows, 4 of areas, 5 manifests of areas, 6 collections, 7 the
+    root, 8 its manifest. A manifest points at all that it lists.
+    """
+    depth, (folder, _, _), name = href.count("/"), href.partition("/"), href.rpartition("/")[2]
+    if name == MANIFEST:
+        return 5 if depth else 8
+    if name == CATALOG:
+        return {0: 7, 2: 4}.get(depth, 3)
+    if name == COLLECTION:
+        return 6
+    if folder == INDEX_FOLDER:
+        return 2
+    return 1 if name.endswith(".json") else 0
+
+
+def order(href: str) -> tuple[int, str]:
+    """Sort hrefs in the order in which they are published; a good order to take them away is the reverse."""
+    return rank(href), href
 
 
 def relative(target: str, document: str) -> str:

@@ -1,7 +1,10 @@
 """Manifests: SHA-256 of files in the format that ``sha256sum -c`` reads, paths as seen from the manifest's folder."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+_CHUNK = 2**20
 
 
 def dumps(files: Mapping[str, str]) -> bytes:
@@ -23,3 +26,18 @@ def loads(data: bytes) -> dict[str, str]:
 def sha256(data: bytes) -> str:
     """Give the SHA-256 (hex) of bytes."""
     return hashlib.sha256(data).hexdigest()
+
+
+def hash_file(path: Path) -> tuple[int, str]:
+    """Give size and SHA-256 (hex) of a file. Raises ``OSError``."""
+    with path.open("rb") as stream:
+        return hash_chunks(iter(lambda: stream.read(_CHUNK), b""))
+
+
+def hash_chunks(chunks: Iterable[bytes]) -> tuple[int, str]:
+    """Give size and SHA-256 (hex) of bytes that come in pieces."""
+    digest, size = hashlib.sha256(), 0
+    for chunk in chunks:
+        digest.update(chunk)
+        size += len(chunk)
+    return size, digest.hexdigest()

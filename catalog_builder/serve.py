@@ -11,31 +11,14 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, BinaryIO, Final
 from urllib.parse import unquote
 
 from catalog_builder.errors import UsageError
+from catalog_builder.media import media_type
 
 HOST: Final = "127.0.0.1"
 ENTRY: Final = "/catalog.json"
-OTHER_TYPE: Final = "application/octet-stream"
-TYPES: Final[Mapping[str, str]] = MappingProxyType(
-    {
-        ".json": "application/json",
-        ".geojson": "application/geo+json",
-        ".tif": "image/tiff; application=geotiff; profile=cloud-optimized",
-        ".parquet": "application/vnd.apache.parquet",
-        ".png": "image/png",
-        ".sha256": "text/plain; charset=utf-8",
-        ".txt": "text/plain; charset=utf-8",
-        ".md": "text/plain; charset=utf-8",
-        ".html": "text/html; charset=utf-8",
-        ".css": "text/css; charset=utf-8",
-        ".js": "text/javascript; charset=utf-8",
-    }
-)
-
 # Nineteen digits and more are no file's size: such a header is malformed, and int() stays cheap.
 _RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.IGNORECASE)
 _ENTITY_TAG: Final = re.compile(r'"[^"]*"')
@@ -133,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._head(HTTPStatus.NOT_FOUND, {"Content-Length": "0"})
             return
         with file:
-            self._answer(file, TYPES.get(path.suffix.lower(), OTHER_TYPE))
+            self._answer(file, media_type(path.name))
 
     def do_HEAD(self) -> None:
         self.do_GET()

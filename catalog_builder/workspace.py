@@ -147,9 +147,9 @@ class Workspace:
     def _finish_commit(self, tree: Path) -> int:
         """Begin a commit, or go on with one that was killed."""
         changed = self._move_new_areas(tree)
-        staged = sorted(_files(tree, ""), key=_order)
+        staged = sorted(_files(tree, ""), key=layout.order)
         changed += sum(_move(tree / href, self.release / href) for href in staged)
-        gone = sorted(jsonio.read(self._work / _OBSOLETE), key=_order, reverse=True)
+        gone = sorted(jsonio.read(self._work / _OBSOLETE), key=layout.order, reverse=True)
         for href in gone:
             _remove(self.release, href)
         shutil.rmtree(self._work)
@@ -248,23 +248,6 @@ def check_target(release: Path) -> None:
 def _is_work(folder: Path) -> bool:
     """Whether a folder is what a build leaves when it is stopped; others, too, call a folder of theirs ``.build``."""
     return folder.is_dir() and all(name.isdecimal() or name == _OBSOLETE for name in os.listdir(folder))
-
-
-def _order(href: str) -> tuple[int, str]:
-    """What is pointed at goes before what points at it; a manifest points at all it lists."""
-    parts = href.split("/")
-    depth, name = len(parts), parts[-1]
-    if name == layout.MANIFEST:
-        rank = 8 if depth == 1 else 4
-    elif name == layout.CATALOG:
-        rank = {1: 7, 3: 3}.get(depth, 2)
-    elif name == layout.COLLECTION:
-        rank = 6
-    elif parts[0] == layout.INDEX_FOLDER:
-        rank = 5
-    else:
-        rank = 1 if name.endswith(".json") else 0
-    return rank, href
 
 
 def _move(source: Path, target: Path) -> bool:

@@ -1,6 +1,7 @@
 """Fixtures that many tests share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -8,6 +9,7 @@ import pytest
 
 from tests.bench import Bench, make_bench
 from tests.makers import small_sources, small_templates
+from tools.local_bucket import ACCESS_KEY, SECRET_KEY, LocalBucket, local_bucket
 
 # A busy machine is no fault of the code.
 hypothesis.settings.register_profile("untimed", deadline=None)
@@ -66,3 +68,28 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 def bench(world: Bench, tmp_path: Path) -> Bench:
     """The good rasters and the good release, and a folder of one's own."""
     return Bench(folder=tmp_path, templates=world.templates, good=world.good, release=world.release)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[LocalBucket]:
+    """A real S3 server with one bucket; each test takes a prefix of its own."""
+    with local_bucket() as server:
+        yield server
+
+
+@pytest.fixture
+def _credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The server's credentials, and nothing of the user's own configuration."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "S3_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no_config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no_credentials"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture
+def bucket(s3_server: LocalBucket, _credentials: None) -> LocalBucket:
+    """The server, with its credentials in the environment."""
+    return s3_server

@@ -69,7 +69,7 @@ def reseal(release: Path) -> None:
 
 def _seal(folder: Path, files: Iterable[Path]) -> None:
     target = folder / layout.MANIFEST
-    hashes = {file.relative_to(folder).as_posix(): cog.hash_file(file)[1] for file in files if file != target}
+    hashes = {file.relative_to(folder).as_posix(): manifest.hash_file(file)[1] for file in files if file != target}
     target.write_bytes(manifest.dumps(hashes))
 
 
@@ -96,7 +96,7 @@ def restate_collection(release: Path, key: str, href: str) -> None:
 
 
 def _restate_file(asset: Document, path: Path) -> None:
-    asset["file:size"], sha256 = cog.hash_file(path)
+    asset["file:size"], sha256 = manifest.hash_file(path)
     asset["file:checksum"] = f"1220{sha256}"
 
 
@@ -372,7 +372,7 @@ def relist(lines: Callable[[list[bytes]], list[bytes]], folder: str = "france/al
         path.write_bytes(b"".join(lines(path.read_bytes().splitlines(keepends=True))))
         if folder:
             root = manifest.loads((release / layout.MANIFEST).read_bytes())
-            root[f"{folder}{layout.MANIFEST}"] = cog.hash_file(path)[1]
+            root[f"{folder}{layout.MANIFEST}"] = manifest.hash_file(path)[1]
             (release / layout.MANIFEST).write_bytes(manifest.dumps(root))
 
     return apply

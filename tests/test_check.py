@@ -14,8 +14,8 @@ from click.testing import CliRunner
 
 from catalog_builder import jsonio, layout, sources, template
 from catalog_builder.build import build
-from catalog_builder.check import check_release
 from catalog_builder.check.findings import RULES, Finding
+from catalog_builder.check.release import check_release
 from catalog_builder.cli import main
 from catalog_builder.errors import ReleaseError, UsageError
 from catalog_builder.executor import SerialExecutor, open_executor

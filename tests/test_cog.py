@@ -25,7 +25,6 @@ from catalog_builder.cog import (
     describe,
     differences,
     encode,
-    hash_file,
     overview_factors,
     read_valid,
 )
@@ -246,13 +245,6 @@ def test_a_file_that_is_no_cog_is_an_error_that_names_it(tmp_path: Path, content
     path.write_bytes(content)
     with pytest.raises(RasterError, match=r"broken\.tif: not a readable GeoTIFF"):
         describe(path)
-
-
-@given(st.binary(max_size=3000))
-def test_hash_file_is_size_and_sha256(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
-    path = tmp_path_factory.getbasetemp() / "hashed"
-    path.write_bytes(content)
-    assert hash_file(path) == (len(content), hashlib.sha256(content).hexdigest())
 
 
 # --- differences -----------------------------------------------------------------------------------------------------

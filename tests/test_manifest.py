@@ -1,5 +1,6 @@
 """Manifests: what ``sha256sum -c`` reads."""
 
+import hashlib
 import subprocess
 from pathlib import Path
 
@@ -34,3 +35,10 @@ def test_sha256sum_reads_it(tmp_path: Path) -> None:
 def test_other_lines_are_named(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"line [12]"):
         manifest.loads(data)
+
+
+@given(st.binary(max_size=3000))
+def test_hash_file_is_size_and_sha256(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.getbasetemp() / "hashed"
+    path.write_bytes(content)
+    assert manifest.hash_file(path) == (len(content), hashlib.sha256(content).hexdigest())

@@ -444,7 +444,7 @@ STEPS = {
     "raster.py:is_valid": "valid pixels",
     "cog.py:encode": "encode",
     "cog.py:describe": "describe (with hash)",
-    "cog.py:hash_file": "hash",
+    "manifest.py:hash_file": "hash",
     "thumbnail.py:thumbnail": "thumbnail",
     "footprint.py:valid_polygon": "footprint",
     "item.py:item_document": "item",

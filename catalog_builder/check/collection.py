@@ -10,9 +10,9 @@ from catalog_builder.catalog import AreaSummary
 from catalog_builder.check.cog import png_problem
 from catalog_builder.check.documents import Expected, Inspector, compare_links, quote
 from catalog_builder.check.files import Folder, read_folder
-from catalog_builder.cog import hash_file
 from catalog_builder.errors import TemplateError
 from catalog_builder.item import SHA256_MULTIHASH, THUMBNAIL
+from catalog_builder.manifest import hash_file
 from catalog_builder.template import Template
 
 _SUMMED_UP = ("extent", "summaries", "stac_extensions")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from catalog_builder import layout, manifest
 from catalog_builder.check.findings import Finding
-from catalog_builder.cog import hash_file
+from catalog_builder.manifest import hash_file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,9 +21,10 @@ from catalog_builder.check.documents import UNFIT, Expected, Judge, check_links,
 from catalog_builder.check.files import compare_hash
 from catalog_builder.check.findings import Finding
 from catalog_builder.check.item import asset_record, compare_item, outline_problem, read_geometry
-from catalog_builder.cog import CogAsset, hash_file
+from catalog_builder.cog import CogAsset
 from catalog_builder.grid import Tile, TileGrid
 from catalog_builder.item import THUMBNAIL, AssetRecord, FileRecord, TilePlace
+from catalog_builder.manifest import hash_file
 from catalog_builder.plan import global_grid
 from catalog_builder.schemas import SchemaStore
 from catalog_builder.template import Modality, Template

@@ -1,0 +1,168 @@
+"""Reading a published release object by object, wherever it lies: a folder, a web server or a bucket."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol, TypeVar
+from urllib.parse import quote, urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError
+
+from catalog_builder import layout, manifest
+from catalog_builder.bucket import ObjectFacts, open_bucket, pause
+from catalog_builder.errors import DamagedError, RemoteError, UsageError
+from catalog_builder.location import FolderLocation, Location, S3Location, WebLocation
+
+Result = TypeVar("Result")
+
+_ATTEMPTS = 5
+_CHUNK = 2**20
+_MAX_DOCUMENT = 2**28
+"""Bytes of the largest document or manifest that is read; a server could send for ever."""
+_CHECKSUM_MODE = {"x-amz-checksum-mode": "ENABLED", "Accept-Encoding": "identity"}
+
+
+class Reader(Protocol):
+    """Reads objects of a release. Every method raises ``RemoteError``, naming the object."""
+
+    def read(self, href: str) -> bytes | None:
+        """Read an object; None where there is none."""
+
+    def hash(self, href: str) -> tuple[int, str] | None:
+        """Read an object through and give its size and SHA-256 (hex); None where there is none."""
+
+    def facts(self, href: str) -> ObjectFacts | None:
+        """Ask for size and SHA-256 of an object; None where there is none."""
+
+    def list(self) -> Iterator[tuple[str, int]] | None:
+        """List href and size of all objects; None where nobody can."""
+
+
+class FolderReader:
+    """A release in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        if not folder.is_dir():
+            raise UsageError(f"{folder}: no such folder")
+        self._folder = folder
+
+    def read(self, href: str) -> bytes | None:
+        """Read a file; None where there is none."""
+        return self._unless_absent(href, Path.read_bytes)
+
+    def hash(self, href: str) -> tuple[int, str] | None:
+        """Give size and SHA-256 (hex) of a file; None where there is none."""
+        return self._unless_absent(href, manifest.hash_file)
+
+    def facts(self, href: str) -> ObjectFacts | None:
+        """Give the size of a file; None where there is none."""
+        return self._unless_absent(href, lambda path: ObjectFacts(size=path.stat().st_size, sha256=None))
+
+    def list(self) -> Iterator[tuple[str, int]]:
+        """List href and size of all files."""
+        for path in self._folder.rglob("*"):
+            if not path.is_dir():
+                yield path.relative_to(self._folder).as_posix(), path.lstat().st_size
+
+    def _unless_absent(self, href: str, function: Callable[[Path], Result]) -> Result | None:
+        path = self._folder / href
+        try:
+            return function(path) if path.is_file() else None
+        except OSError as error:
+            raise RemoteError(f"{path}: cannot read: {error.strerror or error}") from error
+
+
+class WebReader:
+    """A release on a web server. Nothing is listed there."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        retries = urllib3.Retry(
+            total=8, backoff_factor=0.2, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False
+        )
+        timeout = urllib3.Timeout(connect=10, read=60)
+        self._pool = urllib3.PoolManager(maxsize=32, block=True, retries=retries, timeout=timeout)
+
+    def read(self, href: str) -> bytes | None:
+        """Read an object; None where there is none."""
+        return self._get(href, lambda chunks: b"".join(chunks), limit=_MAX_DOCUMENT)
+
+    def hash(self, href: str) -> tuple[int, str] | None:
+        """Read an object through and give its size and SHA-256 (hex); None where there is none."""
+        return self._get(href, manifest.hash_chunks)
+
+    def facts(self, href: str) -> ObjectFacts | None:
+        """Ask for size, and the SHA-256 where the server is a bucket; None where there is none."""
+        with self._request("HEAD", href) as answer:
+            if not self._is_there(href, answer.status):
+                return None
+            length = answer.headers.get("Content-Length", "")
+            if not length.isdecimal():
+                raise RemoteError(f"{self._url}/{href}: the server does not tell its size; use --deep")
+            return ObjectFacts.from_headers(int(length), answer.headers)
+
+    def list(self) -> None:
+        """Tell that nothing is listed."""
+        return
+
+    def _get(self, href: str, take: Callable[[Iterator[bytes]], Result], limit: int | None = None) -> Result | None:
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                with self._request("GET", href) as answer:
+                    if not self._is_there(href, answer.status):
+                        return None
+                    return take(_limited(answer.stream(_CHUNK, decode_content=False), limit, f"{self._url}/{href}"))
+            except HTTPError:
+                if attempt < _ATTEMPTS:
+                    pause(attempt)
+        raise DamagedError(f"{self._url}/{href}: the answer arrives cut, {_ATTEMPTS} times over")
+
+    def _request(self, method: str, href: str) -> urllib3.BaseHTTPResponse:
+        try:
+            url = f"{self._url}/{quote(href)}"
+            return self._pool.request(method, url, headers=_CHECKSUM_MODE, preload_content=False)
+        except HTTPError as error:
+            server = urlsplit(self._url).netloc
+            raise RemoteError(f"{self._url}/{href}: no answer from {server} ({type(error).__name__})") from error
+
+    def _is_there(self, href: str, status: int) -> bool:
+        if status not in (200, 404, 410):
+            raise RemoteError(f"{self._url}/{href}: the server answers {status}")
+        return status == 200
+
+
+def _limited(chunks: Iterator[bytes], limit: int | None, where: str) -> Iterator[bytes]:
+    size = 0
+    for chunk in chunks:
+        size += len(chunk)
+        if limit is not None and size > limit:
+            raise RemoteError(f"{where}: larger than any document of a release")
+        yield chunk
+
+
+@lru_cache(maxsize=4)
+def open_reader(location: Location) -> Reader:
+    """Open a place, in one process once: its connections are shared by all threads. Raises ``UsageError``."""
+    match location:
+        case S3Location():
+            return open_bucket(location)
+        case WebLocation():
+            return WebReader(location.url)
+        case FolderLocation():
+            return FolderReader(location.path)
+
+
+def read_manifest(reader: Reader, location: Location, href: str) -> Mapping[str, str] | None:
+    """Read a manifest: path -> SHA-256 (hex); None where there is none. Raises ``RemoteError`` where it is none."""
+    data = reader.read(href)
+    if data is None:
+        return None
+    try:
+        listed = manifest.loads(data)
+    except ValueError as error:
+        raise RemoteError(f"{location}/{href}: not a manifest: {error}") from error
+    for path in listed:
+        if layout.resolve(path, layout.MANIFEST) != path:
+            raise RemoteError(f"{location}/{href}: lists {path!r}, which is no plain path below it")
+    return listed
