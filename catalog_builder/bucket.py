@@ -79,16 +79,16 @@ class ObjectFacts:
 
     size: int
     sha256: str | None
-    """Hex, as the server computed it; of an object sent in parts, whose SHA-256 no server has as a whole, what was
-    written beside it; None where neither is known."""
+    """Hex, as the server computed it; None where it does not tell, or knows those of parts alone."""
+    stated: str | None = None
+    """What was written beside the object."""
 
     @classmethod
     def from_headers(cls, size: int, headers: Mapping[str, str]) -> "ObjectFacts":
-        """Read the SHA-256 out of the headers of a bucket's answer; that of an object in parts ends in their number."""
+        """Read them out of the headers of an answer. The checksum of an object in parts ends in their number."""
         checksum = headers.get("x-amz-checksum-sha256", "")
-        if checksum and "-" not in checksum:
-            return cls(size=size, sha256=base64.b64decode(checksum).hex())
-        return cls(size=size, sha256=headers.get("x-amz-meta-sha256"))
+        whole = base64.b64decode(checksum).hex() if checksum and "-" not in checksum else None
+        return cls(size=size, sha256=whole, stated=headers.get("x-amz-meta-sha256"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +194,10 @@ class Bucket:
             return found[1] if found is not None and found[0] == data else None
 
     def copy(self, href: str, source: S3Location, sha256: str, headers: Headers) -> bool:
-        """Copy an object of the same server to this prefix; say whether it was there and is what it should be."""
+        """Copy an object of the same server to this prefix.
+
+        Say whether it was there, and the server vouches for its bytes.
+        """
         origin = {"Bucket": source.bucket, "Key": source.key(href)}
         extra: dict[str, Any] = {"MetadataDirective": "REPLACE", "ChecksumAlgorithm": "SHA256"}
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from catalog_builder import jsonio, layout, manifest
-from catalog_builder.bucket import Bucket, Headers, open_bucket
+from catalog_builder.bucket import Bucket, Headers
 from catalog_builder.check.structure import Skeleton, read_skeleton
 from catalog_builder.errors import RemoteError, UsageError
 from catalog_builder.executor import unordered
@@ -119,7 +119,7 @@ class PublishOptions:
 
 def plan_publish(release: Path, target: S3Location, options: PublishOptions) -> PublishPlan:
     """Tell what ``publish`` would do; nothing is written. Raises what ``publish`` raises."""
-    bucket = open_bucket(target)
+    bucket = Bucket(target)
     lock = bucket.read(layout.LOCK)
     if lock is None and not options.delete and _is_published(release, bucket):
         return PublishPlan(unchanged=len(read_skeleton(release).files))
@@ -141,7 +141,7 @@ def publish(
     cannot be used, holds another version, or another publisher is at work on it.
     """
     started = time.monotonic()
-    bucket = open_bucket(target)
+    bucket = Bucket(target)
     if not options.delete and _is_published(release, bucket) and bucket.read(layout.LOCK) is None:
         return PublishReport(
             target=target, sent=Sent(), unchanged=_count(release), deleted=0, seconds=time.monotonic() - started
@@ -249,7 +249,7 @@ def _previous_files(target: S3Location, previous: S3Location | None) -> Mapping[
         return {}
     if previous == target:
         raise UsageError(f"--previous {previous}: is where the release goes; name the version before it")
-    bucket = open_bucket(previous)
+    bucket = Bucket(previous)
     listed = read_manifest(bucket, previous, layout.MANIFEST)
     if listed is None:
         raise RemoteError(f"--previous {previous}: holds no release ({layout.MANIFEST} is not there)")

@@ -82,7 +82,7 @@ class WebReader:
             total=8, backoff_factor=0.2, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False
         )
         timeout = urllib3.Timeout(connect=10, read=60)
-        self._pool = urllib3.PoolManager(maxsize=32, block=True, retries=retries, timeout=timeout)
+        self._pool = urllib3.PoolManager(maxsize=32, retries=retries, timeout=timeout)
 
     def read(self, href: str) -> bytes | None:
         """Read an object; None where there is none."""
@@ -94,13 +94,13 @@ class WebReader:
 
     def facts(self, href: str) -> ObjectFacts | None:
         """Ask for size, and the SHA-256 where the server is a bucket; None where there is none."""
-        with self._request("HEAD", href) as answer:
-            if not self._is_there(href, answer.status):
-                return None
-            length = answer.headers.get("Content-Length", "")
-            if not length.isdecimal():
-                raise RemoteError(f"{self._url}/{href}: the server does not tell its size; use --deep")
-            return ObjectFacts.from_headers(int(length), answer.headers)
+        answer = self._request("HEAD", href)
+        if not self._is_there(href, answer.status):
+            return None
+        length = answer.headers.get("Content-Length", "")
+        if not length.isdecimal():
+            raise RemoteError(f"{self._url}/{href}: the server does not tell its size; use --deep")
+        return ObjectFacts.from_headers(int(length), answer.headers)
 
     def list(self) -> None:
         """Tell that nothing is listed."""
@@ -121,7 +121,8 @@ class WebReader:
     def _request(self, method: str, href: str) -> urllib3.BaseHTTPResponse:
         try:
             url = f"{self._url}/{quote(href)}"
-            return self._pool.request(method, url, headers=_CHECKSUM_MODE, preload_content=False)
+            # An answer to HEAD has no body whose end would give its connection back.
+            return self._pool.request(method, url, headers=_CHECKSUM_MODE, preload_content=method == "HEAD")
         except HTTPError as error:
             server = urlsplit(self._url).netloc
             raise RemoteError(f"{self._url}/{href}: no answer from {server} ({type(error).__name__})") from error

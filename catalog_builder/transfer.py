@@ -108,7 +108,7 @@ def warm(target: S3Location) -> None:
 
 def in_threads(function: Callable[[Job], Result], jobs: Sequence[Job], threads: int) -> list[Result]:
     """Run ``function`` over jobs, several at the same time, and give the results in order."""
-    if threads == 1 or len(jobs) == 1:
+    if threads == 1 or len(jobs) < 2:
         return [function(job) for job in jobs]
     with ThreadPoolExecutor(max_workers=min(threads, len(jobs))) as pool:
         futures = [pool.submit(function, job) for job in jobs]
@@ -134,7 +134,8 @@ def _transfer(upload: Upload, route: Route, bucket: Bucket) -> Sent:
 
 def _is_there(upload: Upload, bucket: Bucket) -> bool:
     facts = bucket.facts(upload.href)
-    return facts is not None and (facts.size, facts.sha256) == (upload.size, upload.sha256)
+    # An object sent in parts appears when the server has seen all of them, each with its own checksum.
+    return facts is not None and (facts.size, facts.sha256 or facts.stated) == (upload.size, upload.sha256)
 
 
 def _send(upload: Upload, path: Path, bucket: Bucket, headers: Headers) -> None:

@@ -42,11 +42,8 @@ def read_skeleton(release: Path) -> Skeleton:
     except OSError as error:
         raise ReleaseError(f"{error.filename or release}: cannot read: {error.strerror or error}") from error
     if findings:
-        first = min(findings)
-        text = f"{first.href}: {first.message}"
-        raise ReleaseError(
-            f"{release}: not whole: {text} ({len(findings):,} findings; catalog-builder check tells all)"
-        )
+        more = f" ({len(findings):,} findings)" if len(findings) > 1 else ""
+        raise ReleaseError(f"{release}: not whole: {findings[0]}{more}; see catalog-builder check")
     return Skeleton(files=files, collections=collections)
 
 
