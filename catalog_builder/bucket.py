@@ -51,12 +51,14 @@ _CHUNK = 2**20
 _AT_ONCE = 1000
 """Objects that S3 deletes by one request."""
 
-_ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
+_ABSENT = frozenset({"404", "NoSuchKey", "NoSuchUpload", "NotFound"})
 _REFUSED = frozenset({"412", "PreconditionFailed", "409", "ConditionalRequestConflict"})
 _ON_THE_WAY = frozenset(
     {"BadDigest", "IncompleteBody", "InvalidDigest", "RequestTimeout", "XAmzContentSHA256Mismatch", "InternalError"}
 )
 """Codes of bytes that were damaged or lost between here and the server; they are sent again."""
+_AWAY = frozenset({"500", "502", "503", "504", "ServiceUnavailable", "SlowDown", "TooManyRequests", "429"})
+"""Codes of a server that has no time, or is not there for a while."""
 _SAID: Mapping[str, str] = {
     "NoSuchBucket": "there is no such bucket; make it first, or mend the name or --endpoint-url",
     "AccessDenied": "permission denied; publishing needs s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject",
@@ -117,6 +119,8 @@ class Bucket:
             session = boto3.Session()
             self._client = _client(session, location)
             self._direct = DirectPut(session, self._client, location.bucket)
+        self._was_reached = False
+        """Whether the server has answered before: only then it is worth to wait for it."""
 
     # --- reading -----------------------------------------------------------------------------------------------------
 
@@ -153,18 +157,22 @@ class Bucket:
 
     def list(self) -> Iterator[tuple[str, int]]:
         """List href and size of all objects under the prefix."""
-        start = self.location.key("")
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.location.bucket, Prefix=start)
-        with self._told():
-            for page in pages:
-                for found in page.get("Contents", ()):
-                    yield self.location.href(found["Key"]), found["Size"]
+        asked: dict[str, Any] = {"Bucket": self.location.bucket, "Prefix": self.location.key("")}
+        while True:
+            page = self._persist("", partial(self._client.list_objects_v2, **asked))
+            for found in page.get("Contents", ()):
+                yield self.location.href(found["Key"]), found["Size"]
+            if not page.get("IsTruncated"):
+                return
+            asked["ContinuationToken"] = page["NextContinuationToken"]
 
     # --- writing -----------------------------------------------------------------------------------------------------
 
     def put(self, href: str, data: bytes, sha256: str, headers: Headers) -> None:
         """Write an object; the server refuses bytes that are not those of the SHA-256 (hex)."""
-        if not self._direct.put(self.location.key(href), data, sha256, headers.plain(sha256)):
+        if self._direct.put(self.location.key(href), data, sha256, headers.plain(sha256)):
+            self._was_reached = True
+        else:
             self._put(href, data, sha256, headers.arguments(sha256))
 
     def upload(self, href: str, path: Path, sha256: str, headers: Headers) -> None:
@@ -219,15 +227,12 @@ class Bucket:
 
     def abort_parts(self) -> None:
         """Drop the parts of objects that an earlier publisher did not finish."""
-        with self._told():
-            pages = self._client.get_paginator("list_multipart_uploads").paginate(
-                Bucket=self.location.bucket, Prefix=self.location.key("")
-            )
-            for page in pages:
-                for found in page.get("Uploads", ()):
-                    self._client.abort_multipart_upload(
-                        Bucket=self.location.bucket, Key=found["Key"], UploadId=found["UploadId"]
-                    )
+        asked = {"Bucket": self.location.bucket, "Prefix": self.location.key("")}
+        # More than one answer holds are left to the bucket's own rules.
+        listed = self._persist("", partial(self._client.list_multipart_uploads, **asked))
+        for found in listed.get("Uploads", ()):
+            place = {"Bucket": self.location.bucket, "Key": found["Key"], "UploadId": found["UploadId"]}
+            self._unless_absent("", partial(self._client.abort_multipart_upload, **place))
 
     # --- requests ----------------------------------------------------------------------------------------------------
 
@@ -248,13 +253,15 @@ class Bucket:
             return None
 
     def _persist(self, href: str, request: Callable[[], Result]) -> Result:
-        """Repeat a request whose bytes were damaged or lost on their way."""
+        """Repeat a request whose bytes were damaged on their way, or that found no server where there was one."""
         for attempt in itertools.count(1):
             try:
                 with self._told(href):
-                    return request()
-            except DamagedError:
-                if attempt == _ATTEMPTS:
+                    result = request()
+                    self._was_reached = True
+                    return result
+            except (DamagedError, _AwayError) as error:
+                if attempt == _ATTEMPTS or (isinstance(error, _AwayError) and not self._was_reached):
                     raise
                 pause(attempt)
         raise AssertionError  # count() has no end
@@ -279,7 +286,7 @@ class Bucket:
         except (NoConnectionError, HTTPClientError) as error:
             server = self.location.endpoint_url or "AWS"
             text = f"no answer from {server} ({type(error).__name__}); look at --endpoint-url and the network"
-            raise RemoteError(f"{where}: {text}") from error
+            raise _AwayError(f"{where}: {text}") from error
         except (BotoCoreError, ValueError) as error:
             raise RemoteError(f"{where}: {error}") from error
 
@@ -291,11 +298,17 @@ class Bucket:
             return _RefusedError(f"{where}: somebody else wrote it at the same time")
         if code in _ON_THE_WAY:
             return DamagedError(f"{where}: arrives damaged at the server ({code}), {_ATTEMPTS} times over")
+        if code in _AWAY:
+            return _AwayError(f"{where}: the server is not available ({code}); try again later")
         return RemoteError(f"{where}: {_SAID.get(code, f'the server refuses: {code}')}")
 
 
 class _AbsentError(RemoteError):
     """There is no such object."""
+
+
+class _AwayError(RemoteError):
+    """The server does not answer, or has no time."""
 
 
 class _RefusedError(RemoteError):

@@ -6,6 +6,7 @@ Exit codes: 0 fine, 1 findings or failed work, 2 the command was used wrongly.
 import contextlib
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -290,6 +291,8 @@ def publish(
     from catalog_builder import publish as publishing
     from catalog_builder.executor import default_jobs, open_executor
 
+    # Stopped by a batch system, it leaves word as it does after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     target = location.parse_s3(url, endpoint_url)
     if delete and not target.prefix:
         raise UsageError(f"{target}: --delete needs a prefix, or it would empty the bucket of all else")

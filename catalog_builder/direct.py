@@ -59,4 +59,7 @@ class DirectPut:
             answer = self._pool.urlopen("PUT", path, body=data, headers=dict(request.headers.items()))
         except HTTPError:
             return False
+        if 300 <= answer.status < 500:
+            # Another region, other rights: it would be the same for every object, each sent twice.
+            self._pool = None
         return answer.status == _OK

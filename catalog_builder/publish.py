@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,8 @@ from catalog_builder.transfer import Route, Sent, Upload, batches, in_threads, t
 
 _LOCK_HEADERS = Headers(media_type="application/json", cache_control="no-store")
 _THREADS = 8
+_CONFIRM_SECONDS = 2.0
+"""Time after which a publisher at work looks whether its lock is still its own."""
 
 
 class Progress(Protocol):
@@ -163,10 +165,16 @@ def publish(
             versioned=_is_versioned(target, skeleton),
         )
         sent = _send(plan, route, lock, executor, progress, workers)
+        if lock.is_taken_over:
+            # One that was not dead after all may have written until it found its lock gone.
+            progress.note(f"looking at {target} once more")
+            again = _make_plan(release, skeleton, bucket, replace(options, replace=True), trusted=False)
+            sent += replace(_send(again, route, lock, executor, progress, workers), skipped=0)
         if plan.obsolete:
             lock.confirm()
             lock.is_needed = True
-            progress.note(f"deleting {len(plan.obsolete):,} objects that the release does not list")
+            for href in plan.obsolete:
+                progress.note(f"deleting {href}")
             bucket.delete(plan.obsolete)
     return PublishReport(
         target=target,
@@ -284,6 +292,7 @@ def _send(plan: PublishPlan, route: Route, lock: "_Lock", executor: Executor, pr
         lock.is_needed = True
         for batch, future in unordered(executor, partial(transfer, route=route), batches(uploads), 2 * workers):
             done = future.result()
+            lock.confirm_sometimes()
             total += done
             progress.advance(len(batch), done.bytes)
     return total
@@ -303,10 +312,17 @@ class _Lock:
         found = bucket.read_tagged(layout.LOCK)
         self.inherited = found is not None
         """Whether a publisher before this one was stopped, and may have left objects that no manifest tells of."""
-        if found is not None and not take_over:
-            _refuse_live(bucket, found[0])
+        since = None if found is None else _at_work_since(found[0])
+        self.is_taken_over = since is not None
+        """Whether the publisher before this one may be at work still, for all that anybody knows."""
+        if since is not None and not take_over:
+            raise RemoteError(
+                f"{bucket.location}: another publisher has been at work here since {since}; wait until it has ended "
+                "or, if it was killed, go on with --take-over"
+            )
         self.is_needed = self.inherited
         """Whether the next publisher has to know that the work was not done to its end."""
+        self._confirmed = 0.0
         self._since = datetime.now(UTC).isoformat(timespec="seconds")
         self._publisher = secrets.token_hex(8)
         self._tag = self._write("at work", None if found is None else found[1])
@@ -322,6 +338,12 @@ class _Lock:
         found = self._bucket.read_tagged(layout.LOCK)
         if found is None or found[1] != self._tag:
             raise RemoteError(f"{self._bucket.location}: another publisher has taken over; this one stops")
+        self._confirmed = time.monotonic()
+
+    def confirm_sometimes(self) -> None:
+        """Do so when the last time is some seconds ago."""
+        if time.monotonic() - self._confirmed > _CONFIRM_SECONDS:
+            self.confirm()
 
     def stop(self) -> None:
         """Leave word that the work is not done, where any was begun."""
@@ -336,17 +358,13 @@ class _Lock:
         self._bucket.delete([layout.LOCK])
 
 
-def _refuse_live(bucket: Bucket, data: bytes) -> None:
+def _at_work_since(data: bytes) -> str | None:
+    """Read out of a lock since when its publisher is at work; None where it was stopped."""
     try:
         document: dict[str, Any] = jsonio.loads(data)
-        state, since = document["state"], str(document["since"])[:25]
+        return None if document["state"] == "stopped" else str(document["since"])[:25]
     except (ValueError, KeyError, TypeError):
-        state, since = "unknown", "some time"
-    if state != "stopped":
-        raise RemoteError(
-            f"{bucket.location}: another publisher has been at work here since {since}; wait until it has ended or, "
-            "if it was killed, go on with --take-over"
-        )
+        return "some time"
 
 
 @contextmanager
