@@ -263,6 +263,7 @@ Examples:
 @click.option("--delete", is_flag=True, help="At last, delete what is under the prefix and not in the release.")
 @click.option("--previous", metavar="s3://…", help="The version before: what did not change is copied by the server.")
 @click.option("--replace", is_flag=True, help="Overwrite another version that lies under the prefix.")
+@click.option("--repair", is_flag=True, help="Ask the server for every object; send what is missing or damaged.")
 @click.option("--take-over", is_flag=True, help="Go on where another publisher was killed.")
 @click.option(
     "--jobs", type=click.IntRange(min=1), help="Worker processes, with four requests each. Default: one a core."
@@ -277,6 +278,7 @@ def publish(
     delete: bool,
     previous: str | None,
     replace: bool,
+    repair: bool,
     take_over: bool,
     jobs: int | None,
     as_json: bool,
@@ -300,6 +302,7 @@ def publish(
         previous=None if previous is None else location.parse_s3(previous, endpoint_url),
         delete=delete,
         replace=replace,
+        repair=repair,
         take_over=take_over,
     )
     if dry_run:

@@ -115,6 +115,8 @@ class PublishOptions:
     delete: bool = False
     replace: bool = False
     """Whether another version may be overwritten."""
+    repair: bool = False
+    """Whether the server is asked for every object, whatever the published manifests say."""
     take_over: bool = False
     """Whether a lock that another publisher left is taken over."""
 
@@ -123,9 +125,9 @@ def plan_publish(release: Path, target: S3Location, options: PublishOptions) -> 
     """Tell what ``publish`` would do; nothing is written. Raises what ``publish`` raises."""
     bucket = Bucket(target)
     lock = bucket.read(layout.LOCK)
-    if lock is None and not options.delete and _is_published(release, bucket):
+    if lock is None and not (options.delete or options.repair) and _is_published(release, bucket):
         return PublishPlan(unchanged=len(read_skeleton(release).files))
-    return _make_plan(release, read_skeleton(release), bucket, options, trusted=lock is None)
+    return _make_plan(release, read_skeleton(release), bucket, options, trusted=lock is None and not options.repair)
 
 
 def publish(
@@ -144,7 +146,8 @@ def publish(
     """
     started = time.monotonic()
     bucket = Bucket(target)
-    if not options.delete and _is_published(release, bucket) and bucket.read(layout.LOCK) is None:
+    looks = options.delete or options.repair
+    if not looks and _is_published(release, bucket) and bucket.read(layout.LOCK) is None:
         return PublishReport(
             target=target, sent=Sent(), unchanged=_count(release), deleted=0, seconds=time.monotonic() - started
         )
@@ -155,9 +158,10 @@ def publish(
         skeleton = read_skeleton(release)
     with _locked(bucket, take_over=options.take_over) as lock:
         progress.note(f"comparing with {target}")
-        plan = _make_plan(release, skeleton, bucket, options, trusted=not lock.inherited)
+        plan = _make_plan(release, skeleton, bucket, options, trusted=not (lock.inherited or options.repair))
         if lock.inherited:
-            bucket.abort_parts()
+            with suppress(RemoteError):  # it costs a little space, and not everybody has this right
+                bucket.abort_parts()
         route = Route(
             release=release.absolute(),
             target=target,

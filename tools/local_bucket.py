@@ -5,6 +5,7 @@ folder that goes when it ends.
 """
 
 import argparse
+import itertools
 import json
 import random
 import shutil
@@ -16,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 HOST = "127.0.0.1"
 BUCKET = "dream"
 ACCESS_KEY, SECRET_KEY = "testadmin", "testsecret123"
-_PATIENCE = 60.0
+_PATIENCE = 30.0
 """Seconds until a server must have answered."""
 
 EXAMPLES = """\
@@ -44,9 +45,9 @@ class LocalBucket:
 
     folder: Path
     port: int
+    others: list[int]
+    """Ports of the four parts of the server that nobody here talks to."""
     process: "subprocess.Popen[bytes] | None" = None
-    others: list[int] = field(default_factory=lambda: [free_port() for _ in range(4)])
-    """Ports of the parts of the server that nobody here talks to."""
 
     @property
     def url(self) -> str:
@@ -77,7 +78,7 @@ class LocalBucket:
 
     def _wait(self) -> None:
         client, until = self.client(retries=1), time.monotonic() + _PATIENCE
-        while time.monotonic() < until:
+        while time.monotonic() < until and self.process is not None and self.process.poll() is None:
             with suppress(BotoCoreError, ClientError):
                 client.list_objects_v2(Bucket=BUCKET, MaxKeys=1)
                 return
@@ -118,12 +119,14 @@ def program() -> Path:
     return path
 
 
-def free_port() -> int:
-    """Find a port that is free, and so is the one 10000 above it, which the server takes as well."""
-    while True:
-        port = random.randint(20000, 50000)
-        if all(_is_free(number) for number in (port, port + 10000)):
-            return port
+def free_ports(count: int) -> list[int]:
+    """Find ports that are free, and so is the one 10000 above each, which the server takes as well.
+
+    Both lie below those that the system gives out by itself.
+    """
+    drawn = random.sample(range(12_000, 22_000), 500)
+    found = (port for port in drawn if _is_free(port) and _is_free(port + 10_000))
+    return list(itertools.islice(found, count))
 
 
 def _is_free(port: int) -> bool:
@@ -139,13 +142,29 @@ def _is_free(port: int) -> bool:
 def local_bucket(port: int | None = None) -> Iterator[LocalBucket]:
     """Run a server until the end of the block."""
     folder = Path(tempfile.mkdtemp(prefix="local_bucket_"))
-    server = LocalBucket(folder=folder, port=port or free_port())
     try:
-        server.start()
-        yield server
+        server = _started(folder, port)
+        try:
+            yield server
+        finally:
+            server.kill()
     finally:
-        server.kill()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _started(folder: Path, port: int | None) -> LocalBucket:
+    """Start a server; once more where somebody took one of its ports meanwhile."""
+    for attempt in range(3):
+        own, *others = free_ports(5)
+        server = LocalBucket(folder=folder, port=port or own, others=others)
+        try:
+            server.start()
+        except RuntimeError:
+            if attempt == 2:
+                raise
+        else:
+            return server
+    raise AssertionError
 
 
 def main() -> None:
