@@ -8,7 +8,7 @@ import base64
 import itertools
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -43,6 +43,8 @@ Result = TypeVar("Result")
 
 MULTIPART_BYTES = 64_000_000
 """Larger objects are sent in parts."""
+MAX_DOCUMENT_BYTES = 2**28
+"""Of a document or a manifest that is read whole; a server could send for ever."""
 _PART_BYTES = 16 * 2**20
 _ATTEMPTS = 8
 _LONGEST_PAUSE = 8.0
@@ -61,7 +63,7 @@ _AWAY = frozenset({"500", "502", "503", "504", "ServiceUnavailable", "SlowDown",
 """Codes of a server that has no time, or is not there for a while."""
 _SAID: Mapping[str, str] = {
     "NoSuchBucket": "there is no such bucket; make it first, or mend the name or --endpoint-url",
-    "AccessDenied": "permission denied; publishing needs s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject",
+    "AccessDenied": "permission denied; needed are s3:ListBucket and s3:GetObject, to publish s3:PutObject and s3:DeleteObject",
     "403": "permission denied, or wrong credentials; publishing needs to list, get, put and delete objects",
     "InvalidAccessKeyId": "the server does not know this access key; look at AWS_PROFILE and AWS_ACCESS_KEY_ID",
     "SignatureDoesNotMatch": "wrong credentials: the secret does not belong to the access key",
@@ -118,7 +120,7 @@ class Bucket:
         with self._told():
             session = boto3.Session()
             self._client = _client(session, location)
-            self._direct = DirectPut(session, self._client, location.bucket)
+            self._direct = None if location.anonymous else DirectPut(session, self._client, location.bucket)
         self._was_reached = False
         """Whether the server has answered before: only then it is worth to wait for it."""
 
@@ -134,7 +136,10 @@ class Bucket:
 
         def get() -> tuple[bytes, str]:
             answer = self._client.get_object(**self._at(href))
-            return answer["Body"].read(), answer["ETag"]
+            data = answer["Body"].read(MAX_DOCUMENT_BYTES + 1)
+            if len(data) > MAX_DOCUMENT_BYTES:
+                raise RemoteError(f"{self.location}/{href}: larger than any document of a release")
+            return data, answer["ETag"]
 
         return self._unless_absent(href, get)
 
@@ -170,7 +175,7 @@ class Bucket:
 
     def put(self, href: str, data: bytes, sha256: str, headers: Headers) -> None:
         """Write an object; the server refuses bytes that are not those of the SHA-256 (hex)."""
-        if self._direct.put(self.location.key(href), data, sha256, headers.plain(sha256)):
+        if self._direct is not None and self._direct.put(self.location.key(href), data, sha256, headers.plain(sha256)):
             self._was_reached = True
         else:
             self._put(href, data, sha256, headers.arguments(sha256))
@@ -196,7 +201,7 @@ class Bucket:
         condition = {"IfNoneMatch": "*"} if tag is None else {"IfMatch": tag}
         try:
             return self._put(href, data, sha256, headers.arguments(sha256) | condition)
-        except _RefusedError:
+        except (_RefusedError, _AbsentError):
             # An answer can be lost on its way, and the write then meets itself.
             found = self.read_tagged(href)
             return found[1] if found is not None and found[0] == data else None
@@ -225,12 +230,14 @@ class Bucket:
             for error in self._persist("", request).get("Errors", ()):
                 raise self._error(error.get("Key", ""), error.get("Code", ""))
 
-    def abort_parts(self) -> None:
-        """Drop the parts of objects that an earlier publisher did not finish."""
+    def abort_parts(self, hrefs: Container[str]) -> None:
+        """Drop the parts of these objects that an earlier publisher did not finish."""
         asked = {"Bucket": self.location.bucket, "Prefix": self.location.key("")}
         # More than one answer holds are left to the bucket's own rules.
         listed = self._persist("", partial(self._client.list_multipart_uploads, **asked))
         for found in listed.get("Uploads", ()):
+            if self.location.href(found["Key"]) not in hrefs:
+                continue
             place = {"Bucket": self.location.bucket, "Key": found["Key"], "UploadId": found["UploadId"]}
             self._unless_absent("", partial(self._client.abort_multipart_upload, **place))
 
@@ -287,7 +294,7 @@ class Bucket:
             server = self.location.endpoint_url or "AWS"
             text = f"no answer from {server} ({type(error).__name__}); look at --endpoint-url and the network"
             raise _AwayError(f"{where}: {text}") from error
-        except (BotoCoreError, ValueError) as error:
+        except (BotoCoreError, RuntimeError, ValueError) as error:
             raise RemoteError(f"{where}: {error}") from error
 
     def _error(self, href: str, code: str) -> RemoteError:
@@ -323,7 +330,10 @@ def open_bucket(location: S3Location) -> Bucket:
 
 def has_credentials() -> bool:
     """Tell whether boto3's own chain finds any credentials."""
-    return boto3.Session().get_credentials() is not None
+    try:
+        return boto3.Session().get_credentials() is not None
+    except BotoCoreError as error:
+        raise RemoteError(f"credentials: {error}") from error
 
 
 def pause(attempt: int) -> None:
@@ -338,8 +348,9 @@ def _client(session: boto3.Session, location: S3Location) -> Any:
         connect_timeout=10,
         read_timeout=60,
         max_pool_connections=32,
-        # Every write says its own SHA-256.
+        # Every write says its own SHA-256, and what is read is held against the manifests.
         request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
         # Servers other than AWS often know no bucket.host names.
         s3={"addressing_style": "path"} if location.endpoint_url else None,
     )

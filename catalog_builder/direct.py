@@ -13,6 +13,7 @@ import boto3
 import urllib3
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
+from botocore.exceptions import BotoCoreError, ClientError
 from botocore.utils import get_environ_proxies
 from urllib3.exceptions import HTTPError
 
@@ -49,14 +50,19 @@ class DirectPut:
 
     def put(self, key: str, data: bytes, sha256: str, headers: Mapping[str, str]) -> bool:
         """Write an object with its SHA-256 (hex) once, and say whether the server took it."""
-        if self._pool is None or self._credentials is None:
+        pool = self._pool  # another thread may let go of it meanwhile
+        if pool is None or self._credentials is None:
             return False
         path = self._path + quote(key, safe="/~")
         checksum = {"x-amz-checksum-sha256": base64.b64encode(bytes.fromhex(sha256)).decode()}
         request = AWSRequest("PUT", self._server + path, headers={**headers, **checksum}, data=data)
-        _KnownPayload(self._credentials.get_frozen_credentials(), self._region, sha256).add_auth(request)
         try:
-            answer = self._pool.urlopen("PUT", path, body=data, headers=dict(request.headers.items()))
+            credentials = self._credentials.get_frozen_credentials()
+        except (BotoCoreError, ClientError, RuntimeError):  # they cannot be renewed, which boto3 tells better
+            return False
+        _KnownPayload(credentials, self._region, sha256).add_auth(request)
+        try:
+            answer = pool.urlopen("PUT", path, body=data, headers=dict(request.headers.items()))
         except HTTPError:
             return False
         if 300 <= answer.status < 500:

@@ -107,6 +107,11 @@ def area_of(href: str) -> str | None:
     return "/".join(parts[:2]) if len(parts) > 2 else None
 
 
+def area_manifests(hrefs: Iterable[str]) -> list[str]:
+    """Pick the manifests of areas out of what the root's manifest lists."""
+    return [href for href in hrefs if (folder := area_of(href)) is not None and href == f"{folder}/{MANIFEST}"]
+
+
 def area_catalog(collection_id: str, area_id: str) -> str:
     """Give the href of an area's catalog."""
     return f"{area(collection_id, area_id)}/{CATALOG}"

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from catalog_builder.errors import UsageError
 
@@ -62,6 +62,7 @@ Location = S3Location | WebLocation | FolderLocation
 
 def parse_s3(text: str, endpoint_url: str | None = None, *, anonymous: bool = False) -> S3Location:
     """Read ``s3://bucket/prefix``. Raises ``UsageError`` saying what such a URL looks like."""
+    _check_no_user(text)
     scheme, separator, rest = text.partition("://")
     bucket, _, prefix = rest.partition("/")
     prefix = prefix.rstrip("/")
@@ -84,20 +85,33 @@ def parse(text: str, endpoint_url: str | None = None, *, anonymous: bool = False
     text = text.removesuffix("/catalog.json") if "://" in text else text
     if text.startswith("s3://"):
         return parse_s3(text, endpoint_url, anonymous=anonymous)
+    _check_no_user(text)
     if "://" not in text:
         path = Path(text)
         return FolderLocation(path=path.parent if path.name == "catalog.json" else path)
-    parts = urlsplit(text)
+    parts = _split(text)
     if parts.scheme not in _WEB or not parts.hostname:
         raise UsageError(f"{text!r}: neither a folder nor http://…, https://… or s3://…")
-    if parts.query or parts.fragment or parts.username or parts.password:
-        raise UsageError(f"{parts.scheme}://{parts.hostname}: an address of a release has no user, query or fragment")
+    if parts.query or parts.fragment:
+        raise UsageError(f"{parts.scheme}://{parts.hostname}: an address of a release has no query and no fragment")
     return WebLocation(url=text.rstrip("/"))
 
 
 def _check_endpoint(url: str) -> None:
-    parts = urlsplit(url)
+    _check_no_user(url)
+    parts = _split(url)
     if parts.scheme not in _WEB or not parts.hostname:
         raise UsageError(f"--endpoint-url {url!r}: not the address of a server, such as http://127.0.0.1:8333")
-    if parts.username or parts.password:
-        raise UsageError("--endpoint-url: credentials belong in boto3's own places, not in an address")
+
+
+def _check_no_user(text: str) -> None:
+    """Refuse an address with credentials in it, and quote nothing of it."""
+    if "@" in text and ("://" in text or ":" in text.partition("@")[0]):
+        raise UsageError("an address holds a user or a password; give credentials as boto3 reads them")
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise UsageError(f"{url!r}: not an address: {error}") from error

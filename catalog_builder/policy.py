@@ -16,7 +16,7 @@ def public_read(target: S3Location) -> dict[str, Any]:
         "Resource": bucket,
     }
     if target.prefix:
-        listing["Condition"] = {"StringLike": {"s3:prefix": [target.prefix, f"{target.prefix}/*"]}}
+        listing["Condition"] = {"StringLike": {"s3:prefix": f"{target.prefix}/*"}}
     reading = {
         "Sid": "ReadRelease",
         "Effect": "Allow",

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from catalog_builder import jsonio, layout, manifest
 from catalog_builder.bucket import Bucket, Headers
 from catalog_builder.check.structure import Skeleton, read_skeleton
-from catalog_builder.errors import RemoteError, UsageError
+from catalog_builder.errors import DamagedError, RemoteError, UsageError
 from catalog_builder.executor import unordered
 from catalog_builder.location import S3Location
 from catalog_builder.progress import duration, size
@@ -161,11 +161,12 @@ def publish(
         plan = _make_plan(release, skeleton, bucket, options, trusted=not (lock.inherited or options.repair))
         if lock.inherited:
             with suppress(RemoteError):  # it costs a little space, and not everybody has this right
-                bucket.abort_parts()
+                bucket.abort_parts(skeleton.files)
         route = Route(
             release=release.absolute(),
             target=target,
             previous=options.previous,
+            thorough=options.repair,
             versioned=_is_versioned(target, skeleton),
         )
         sent = _send(plan, route, lock, executor, progress, workers)
@@ -174,12 +175,12 @@ def publish(
             progress.note(f"looking at {target} once more")
             again = _make_plan(release, skeleton, bucket, replace(options, replace=True), trusted=False)
             sent += replace(_send(again, route, lock, executor, progress, workers), skipped=0)
+            plan = replace(plan, obsolete=again.obsolete)
         if plan.obsolete:
             lock.confirm()
             lock.is_needed = True
-            for href in plan.obsolete:
-                progress.note(f"deleting {href}")
-            bucket.delete(plan.obsolete)
+            for _, hrefs in itertools.groupby(plan.obsolete, key=layout.rank):
+                _delete(list(hrefs), bucket, progress)
     return PublishReport(
         target=target,
         sent=sent,
@@ -204,7 +205,7 @@ def _is_published(release: Path, bucket: Bucket) -> bool:
 def _count(release: Path) -> int:
     """Count the files of a release by its manifests."""
     root = manifest.loads((release / layout.MANIFEST).read_bytes())
-    areas = [href for href in root if href.endswith(f"/{layout.MANIFEST}")]
+    areas = layout.area_manifests(root)
     return 1 + len(root) + sum(len(manifest.loads((release / href).read_bytes())) for href in areas)
 
 
@@ -215,7 +216,12 @@ def _make_plan(
 
     Not ``trusted`` are published manifests beside which a stopped publisher may have left other objects.
     """
-    published = _published_files(bucket, skeleton)
+    try:
+        published = _published_files(bucket, skeleton)
+    except DamagedError:
+        if trusted:
+            raise
+        published = None
     if published is not None and not options.replace:
         _check_versions(bucket, skeleton)
     known = published if published is not None and trusted else {}
@@ -240,7 +246,7 @@ def _published_files(bucket: Bucket, skeleton: Skeleton) -> dict[str, str] | Non
     listed = read_manifest(bucket, bucket.location, layout.MANIFEST)
     if listed is None:
         return None
-    areas = [href for href in listed if layout.area_of(href)]
+    areas = layout.area_manifests(listed)
     same = {layout.area_of(href) for href in areas if listed[href] == skeleton.files.get(href)}
     files = {href: sha256 for href, sha256 in skeleton.files.items() if layout.area_of(href) in same}
     files |= _area_files(bucket, [href for href in areas if layout.area_of(href) not in same])
@@ -265,7 +271,7 @@ def _previous_files(target: S3Location, previous: S3Location | None) -> Mapping[
     listed = read_manifest(bucket, previous, layout.MANIFEST)
     if listed is None:
         raise RemoteError(f"--previous {previous}: holds no release ({layout.MANIFEST} is not there)")
-    return {**listed, **_area_files(bucket, [href for href in listed if layout.area_of(href)])}
+    return {**listed, **_area_files(bucket, layout.area_manifests(listed))}
 
 
 def _check_versions(bucket: Bucket, skeleton: Skeleton) -> None:
@@ -306,6 +312,13 @@ def _is_versioned(target: S3Location, skeleton: Skeleton) -> bool:
     """Whether the prefix is named by the version, and so stays what it is."""
     name, versions = target.prefix.rpartition("/")[2], set(skeleton.collections.values())
     return all(version and name in (version, f"v{version}") for version in versions)
+
+
+def _delete(hrefs: list[str], bucket: Bucket, progress: Progress) -> None:
+    """Delete objects, and name each of them first."""
+    for href in hrefs:
+        progress.note(f"deleting {href}")
+    bucket.delete(hrefs)
 
 
 class _Lock:
@@ -351,8 +364,8 @@ class _Lock:
 
     def stop(self) -> None:
         """Leave word that the work is not done, where any was begun."""
-        if self.is_needed:
-            self._write("stopped", self._tag)
+        if self.is_needed and self._write("stopped", self._tag) is None:
+            self._write("stopped", None)  # somebody took the lock away; where another holds it, this changes nothing
         else:
             self.release()
 
@@ -376,8 +389,8 @@ def _locked(bucket: Bucket, *, take_over: bool) -> Iterator[_Lock]:
     lock = _Lock(bucket, take_over=take_over)
     try:
         yield lock
+        lock.release()
     except BaseException:
         with suppress(RemoteError):  # the first error is the one to tell
             lock.stop()
         raise
-    lock.release()

@@ -10,7 +10,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from catalog_builder import layout, manifest
-from catalog_builder.bucket import ObjectFacts, open_bucket, pause
+from catalog_builder.bucket import MAX_DOCUMENT_BYTES, ObjectFacts, open_bucket, pause
 from catalog_builder.errors import DamagedError, RemoteError, UsageError
 from catalog_builder.location import FolderLocation, Location, S3Location, WebLocation
 
@@ -18,8 +18,6 @@ Result = TypeVar("Result")
 
 _ATTEMPTS = 5
 _CHUNK = 2**20
-_MAX_DOCUMENT = 2**28
-"""Bytes of the largest document or manifest that is read; a server could send for ever."""
 _CHECKSUM_MODE = {"x-amz-checksum-mode": "ENABLED", "Accept-Encoding": "identity"}
 
 
@@ -86,7 +84,7 @@ class WebReader:
 
     def read(self, href: str) -> bytes | None:
         """Read an object; None where there is none."""
-        return self._get(href, lambda chunks: b"".join(chunks), limit=_MAX_DOCUMENT)
+        return self._get(href, lambda chunks: b"".join(chunks), limit=MAX_DOCUMENT_BYTES)
 
     def hash(self, href: str) -> tuple[int, str] | None:
         """Read an object through and give its size and SHA-256 (hex); None where there is none."""
@@ -155,15 +153,15 @@ def open_reader(location: Location) -> Reader:
 
 
 def read_manifest(reader: Reader, location: Location, href: str) -> Mapping[str, str] | None:
-    """Read a manifest: path -> SHA-256 (hex); None where there is none. Raises ``RemoteError`` where it is none."""
+    """Read a manifest: path -> SHA-256 (hex); None where there is none. Raises ``DamagedError`` where it is none."""
     data = reader.read(href)
     if data is None:
         return None
     try:
         listed = manifest.loads(data)
     except ValueError as error:
-        raise RemoteError(f"{location}/{href}: not a manifest: {error}") from error
+        raise DamagedError(f"{location}/{href}: not a manifest: {error}") from error
     for path in listed:
         if layout.resolve(path, layout.MANIFEST) != path:
-            raise RemoteError(f"{location}/{href}: lists {path!r}, which is no plain path below it")
+            raise DamagedError(f"{location}/{href}: lists {path!r}, which is no plain path below it")
     return listed

@@ -48,6 +48,8 @@ class Route:
     target: S3Location
     previous: S3Location | None = None
     """Where the version before this one lies."""
+    thorough: bool = False
+    """Whether an object is read through where the server cannot vouch for its bytes."""
     versioned: bool = False
     """Whether the target's prefix belongs to one version alone."""
     threads: int = 4
@@ -120,7 +122,7 @@ def in_threads(function: Callable[[Job], Result], jobs: Sequence[Job], threads: 
 
 def _transfer(upload: Upload, route: Route, bucket: Bucket) -> Sent:
     headers = headers_of(upload.href, versioned=route.versioned)
-    if upload.doubtful and _is_there(upload, bucket):
+    if upload.doubtful and _is_there(upload, bucket, thorough=route.thorough):
         return Sent(skipped=1, bytes=upload.size)
     if upload.copied and route.previous and bucket.copy(upload.href, route.previous, upload.sha256, headers):
         return Sent(copied=1, bytes=upload.size)
@@ -132,10 +134,14 @@ def _transfer(upload: Upload, route: Route, bucket: Bucket) -> Sent:
     return Sent(sent=1, sent_bytes=upload.size, bytes=upload.size)
 
 
-def _is_there(upload: Upload, bucket: Bucket) -> bool:
+def _is_there(upload: Upload, bucket: Bucket, *, thorough: bool) -> bool:
     facts = bucket.facts(upload.href)
+    if facts is None or facts.size != upload.size:
+        return False
+    if facts.sha256 is None and thorough:
+        return bucket.hash(upload.href) == (upload.size, upload.sha256)
     # An object sent in parts appears when the server has seen all of them, each with its own checksum.
-    return facts is not None and (facts.size, facts.sha256 or facts.stated) == (upload.size, upload.sha256)
+    return (facts.sha256 or facts.stated) == upload.sha256
 
 
 def _send(upload: Upload, path: Path, bucket: Bucket, headers: Headers) -> None:

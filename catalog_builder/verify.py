@@ -17,7 +17,7 @@ from catalog_builder import jsonio, layout, manifest
 from catalog_builder.check.findings import Finding
 from catalog_builder.errors import RemoteError
 from catalog_builder.executor import unordered
-from catalog_builder.location import Location
+from catalog_builder.location import FolderLocation, Location
 from catalog_builder.readers import Reader, open_reader, read_manifest
 from catalog_builder.transfer import in_threads
 
@@ -128,11 +128,13 @@ def verify(
         chosen = random.sample(sorted(files), min(sample, len(files)))
         answers = ask([_Question(href=href, sha256=files[href], deep=True) for href in chosen])
         return _report(location, findings, list(answers), extra=None, skipped=0)
+    # First, so that hours of reading are not lost to a place that refuses to be listed.
+    extra = _extra(reader, files)
     rest = [href for href in files if href not in journal.seen]
     done = journal.noting(ask(_documents(files, rest)))
     sizes = {href: size for answer in done for href, size in answer.sizes.items()}
     done += journal.noting(ask(_others(files, rest, sizes, deep=deep)))
-    report = _report(location, findings, done, extra=_extra(reader, files), skipped=len(files) - len(rest))
+    report = _report(location, findings, done, extra=extra, skipped=len(files) - len(rest))
     journal.forget()
     return report
 
@@ -157,7 +159,7 @@ def _listed(reader: Reader, location: Location) -> tuple[dict[str, str], list[Fi
     if root is None:
         raise RemoteError(f"{location}: holds no release ({layout.MANIFEST} is not there)")
     files, findings = dict(root), []
-    areas = [href for href in root if layout.area_of(href)]
+    areas = layout.area_manifests(root)
     read = partial(read_manifest, reader, location)
     for href, listed in zip(areas, in_threads(read, areas, _THREADS), strict=True):
         if listed is None:
@@ -222,8 +224,7 @@ def _answer(question: _Question, reader: Reader) -> _Answer:
     if question.is_document:
         return _look_at_document(question, reader.read(question.href))
     if question.deep:
-        found = reader.hash(question.href)
-        return _judge(question, found, hashed=True)
+        return _judge(question, reader.hash(question.href), hashed=True)
     facts = reader.facts(question.href)
     if facts is None:
         return _judge(question, None, hashed=False)
@@ -267,7 +268,9 @@ class _Journal:
     """Remembers which objects were hashed and found in order, until a run comes to its end."""
 
     def __init__(self, folder: Path | None, location: Location, files: Mapping[str, str]) -> None:
-        self._path = None if folder is None else folder / jsonio.digest([str(location), dict(files)])
+        # The whole of the location: two servers may have buckets of one name.
+        place = location.path.resolve() if isinstance(location, FolderLocation) else location
+        self._path = None if folder is None else folder / jsonio.digest([repr(place), dict(files)])
         self.seen: frozenset[str] = frozenset()
         if self._path is not None and self._path.is_file():
             lines = self._path.read_text(encoding="utf-8").splitlines()

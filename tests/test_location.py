@@ -25,7 +25,7 @@ def test_a_key_leads_back_to_its_href(prefix: list[str], href: str) -> None:
         ("http://dream/v1", "not a place in a bucket"),
         ("s3://", "no name of a bucket"),
         ("s3://Dream", "no name of a bucket"),
-        ("s3://a:secret@dream/v1", "no name of a bucket"),
+        ("s3://a:secret@dream/v1", "holds a user"),
         ("s3://dream/a//b", "between single slashes"),
         ("s3://dream/../other", "between single slashes"),
         ("s3://dream/a/./b", "between single slashes"),
@@ -38,11 +38,10 @@ def test_what_is_no_place_in_a_bucket_is_refused(text: str, words: str) -> None:
         location.parse_s3(text)
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8333", "ftp://server", "http://", "http://user:word@server"])
+@pytest.mark.parametrize("url", ["127.0.0.1:8333", "ftp://server", "http://", "http://[bad"])
 def test_an_endpoint_is_the_plain_address_of_a_server(url: str) -> None:
-    with pytest.raises(UsageError, match="--endpoint-url") as caught:
+    with pytest.raises(UsageError, match=r"not (the|an) address"):
         location.parse_s3("s3://dream", url)
-    assert "word" not in str(caught.value)
 
 
 def test_what_users_write() -> None:
@@ -54,8 +53,18 @@ def test_what_users_write() -> None:
     assert str(folder) == "some/where"
 
 
-@pytest.mark.parametrize("url", ["ftp://host/a", "https:///a", "https://me:word@host/a", "https://host/a?token=word"])
-def test_an_address_holds_no_secret(url: str) -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://me:hushhush@host/a", "https://host/a?token=hushhush", "https://me:hushhush@", "ftp://me:hushhush@host", "me:hushhush@host",
+        "s3://me:hushhush@dream/a",
+    ],
+)  # fmt: skip
+def test_a_secret_in_an_address_is_not_printed(url: str) -> None:
     with pytest.raises(UsageError) as caught:
         location.parse(url)
-    assert "word" not in str(caught.value)
+    assert "hushhush" not in str(caught.value)
+    if "@" in url:
+        with pytest.raises(UsageError) as caught:
+            location.parse_s3("s3://dream", url)
+        assert "hushhush" not in str(caught.value)

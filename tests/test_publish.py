@@ -5,9 +5,11 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 from click.testing import CliRunner, Result
 
 from catalog_builder import cli, jsonio, layout, manifest
@@ -326,6 +328,23 @@ def test_after_a_stop_published_manifests_are_not_relied_upon(
     assert objects(bucket, target.prefix) == files(release)
 
 
+def test_repair_finds_what_the_manifests_do_not_tell(
+    bucket: LocalBucket, watched: Proxy, release: Path, target: S3Location
+) -> None:
+    run(release, target)
+    href = some_cog(release)
+    key = {"Bucket": BUCKET, "Key": target.key(href)}
+    damaged = bytes(reversed(files(release)[href]))
+    bucket.client().put_object(**key, Body=damaged, Metadata={"sha256": manifest.sha256(files(release)[href])})
+    bucket.client().put_object(Bucket=BUCKET, Key=target.key(layout.MANIFEST), Body=b"no manifest")
+    with pytest.raises(DamagedError, match="not a manifest"):
+        run(release, target)
+    watched.seen.clear()
+    run(release, target, repair=True)
+    assert sent(watched, target) == [href, layout.MANIFEST]
+    assert objects(bucket, target.prefix) == files(release)
+
+
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 
@@ -423,6 +442,30 @@ def test_what_a_server_refuses_is_one_line(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert words in one_line(invoke(str(release), f"s3://{bucket_name}/v1", "--endpoint-url", bucket.url), 1)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("AccessDenied", "permission denied"),
+        ("AuthorizationHeaderMalformed", "wrong region"),
+        ("PermanentRedirect", "in another region"),
+        ("ExpiredToken", "have expired"),
+        ("NotImplemented", "conditional writes"),
+        ("Mystery", "the server refuses: Mystery"),
+    ],
+)
+@pytest.mark.usefixtures("_credentials")
+def test_codes_of_servers_are_said_in_the_users_words(monkeypatch: pytest.MonkeyPatch, code: str, words: str) -> None:
+    def refuse(**_: Any) -> None:
+        raise ClientError({"Error": {"Code": code, "Message": f"not for {ACCESS_KEY}"}}, "GetObject")
+
+    place = Bucket(S3Location(bucket=BUCKET, prefix="v1"))
+    monkeypatch.setattr(place, "_client", SimpleNamespace(get_object=refuse))
+    with pytest.raises(RemoteError, match=words) as caught:
+        place.read(layout.CATALOG)
+    assert ACCESS_KEY not in str(caught.value)
+    assert str(caught.value).startswith("s3://dream/v1/catalog.json: ")
 
 
 def test_no_credentials_and_no_server_are_one_line(

@@ -174,6 +174,17 @@ def test_a_deep_run_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest
     assert not run(location, deep=True, state=state).skipped
 
 
+def test_what_one_place_had_in_order_is_read_in_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state, mirrors = tmp_path / "state", [make_release(tmp_path / name / "mirror", 40, (100,)) for name in "ab"]
+    monkeypatch.setattr(verify, "_BATCH", 8)
+    monkeypatch.chdir(tmp_path / "a")
+    with pytest.raises(KeyboardInterrupt):
+        verify.verify(FolderLocation(path=Path("mirror")), StoppingExecutor(12), Silence(), deep=True, state=state)
+    monkeypatch.chdir(tmp_path / "b")
+    assert not run(FolderLocation(path=Path("mirror")), deep=True, state=state).skipped
+    assert run(FolderLocation(path=mirrors[0]), deep=True, state=state).skipped
+
+
 def test_after_a_stop_another_release_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     release, state = make_release(tmp_path / "release", 40, (100,)), tmp_path / "state"
     location = FolderLocation(path=release)

@@ -52,7 +52,7 @@ def _files(release: Path) -> tuple[dict[str, str], list[Finding]]:
     root, findings = read_manifest(release, layout.MANIFEST)
     files = dict(root or {})
     vouched: list[tuple[str, Mapping[str, str]]] = []
-    for href in [href for href in files if href.endswith(f"/{layout.MANIFEST}")]:
+    for href in layout.area_manifests(files):
         listed, found = read_manifest(release, href)
         findings += found
         if listed is not None:
