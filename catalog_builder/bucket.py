@@ -63,7 +63,7 @@ _AWAY = frozenset({"500", "502", "503", "504", "ServiceUnavailable", "SlowDown",
 """Codes of a server that has no time, or is not there for a while."""
 _SAID: Mapping[str, str] = {
     "NoSuchBucket": "there is no such bucket; make it first, or mend the name or --endpoint-url",
-    "AccessDenied": "permission denied; needed are s3:ListBucket and s3:GetObject, to publish s3:PutObject and s3:DeleteObject",
+    "AccessDenied": "permission denied; needed: s3:ListBucket, s3:GetObject; to publish also s3:PutObject, s3:DeleteObject",
     "403": "permission denied, or wrong credentials; publishing needs to list, get, put and delete objects",
     "InvalidAccessKeyId": "the server does not know this access key; look at AWS_PROFILE and AWS_ACCESS_KEY_ID",
     "SignatureDoesNotMatch": "wrong credentials: the secret does not belong to the access key",
@@ -136,10 +136,9 @@ class Bucket:
 
         def get() -> tuple[bytes, str]:
             answer = self._client.get_object(**self._at(href))
-            data = answer["Body"].read(MAX_DOCUMENT_BYTES + 1)
-            if len(data) > MAX_DOCUMENT_BYTES:
+            if answer["ContentLength"] > MAX_DOCUMENT_BYTES:
                 raise RemoteError(f"{self.location}/{href}: larger than any document of a release")
-            return data, answer["ETag"]
+            return answer["Body"].read(), answer["ETag"]
 
         return self._unless_absent(href, get)
 

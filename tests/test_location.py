@@ -56,10 +56,14 @@ def test_what_users_write() -> None:
 @pytest.mark.parametrize(
     "url",
     [
-        "https://me:hushhush@host/a", "https://host/a?token=hushhush", "https://me:hushhush@", "ftp://me:hushhush@host", "me:hushhush@host",
+        "https://me:hushhush@host/a",
+        "https://host/a?token=hushhush",
+        "https://me:hushhush@",
+        "ftp://me:hushhush@host",
+        "me:hushhush@host",
         "s3://me:hushhush@dream/a",
     ],
-)  # fmt: skip
+)
 def test_a_secret_in_an_address_is_not_printed(url: str) -> None:
     with pytest.raises(UsageError) as caught:
         location.parse(url)
