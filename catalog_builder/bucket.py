@@ -63,7 +63,7 @@ _AWAY = frozenset({"500", "502", "503", "504", "ServiceUnavailable", "SlowDown",
 """Codes of a server that has no time, or is not there for a while."""
 _SAID: Mapping[str, str] = {
     "NoSuchBucket": "there is no such bucket; make it first, or mend the name or --endpoint-url",
-    "AccessDenied": "permission denied; needed: s3:ListBucket, s3:GetObject; to publish also s3:PutObject, s3:DeleteObject",
+    "AccessDenied": "permission denied; needed are s3:ListBucket, s3:GetObject, s3:PutObject, s3:DeleteObject",
     "403": "permission denied, or wrong credentials; publishing needs to list, get, put and delete objects",
     "InvalidAccessKeyId": "the server does not know this access key; look at AWS_PROFILE and AWS_ACCESS_KEY_ID",
     "SignatureDoesNotMatch": "wrong credentials: the secret does not belong to the access key",
