@@ -497,7 +497,8 @@ def _print_publish_plan(plan: Any, *, as_json: bool) -> None:
         _print_json(plan.document())
         return
     for upload in plan.uploads:
-        click.echo(f"{'copy' if upload.copied else 'send'}  {upload.size:>12,}  {upload.href}")
+        verb = "ask" if upload.doubtful else "copy" if upload.copied else "send"
+        click.echo(f"{verb:<4}  {upload.size:>12,}  {upload.href}")
     for href in plan.obsolete:
         click.echo(f"delete               {href}")
     click.echo(
