@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from catalog_builder import jsonio, layout, manifest
 from catalog_builder.bucket import Bucket, Headers
@@ -26,25 +26,12 @@ from catalog_builder.executor import unordered
 from catalog_builder.location import S3Location
 from catalog_builder.progress import duration, size
 from catalog_builder.readers import read_manifest
-from catalog_builder.transfer import Route, Sent, Upload, batches, in_threads, transfer, warm
+from catalog_builder.transfer import Progress, Route, Sent, Upload, batches, in_threads, transfer, warm
 
 _LOCK_HEADERS = Headers(media_type="application/json", cache_control="no-store")
 _THREADS = 8
 _CONFIRM_SECONDS = 2.0
 """Time after which a publisher at work looks whether its lock is still its own."""
-
-
-class Progress(Protocol):
-    """Hears how publishing goes on."""
-
-    def start(self, objects: int, size: int) -> None:
-        """Tell how many objects and bytes there are to bring."""
-
-    def advance(self, objects: int, size: int) -> None:
-        """Tell of objects that are there, and of their bytes."""
-
-    def note(self, text: str) -> None:
-        """Tell of a step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from catalog_builder import layout, manifest
 from catalog_builder.bucket import MULTIPART_BYTES, Bucket, Headers, open_bucket
@@ -25,6 +25,19 @@ _LASTING = frozenset({".tif", ".png"})
 """What the documents of a version point at by its SHA-256."""
 _SHORT, _HOUR = "public, max-age=60", "public, max-age=3600"
 _FOR_EVER = "public, max-age=31536000, immutable"
+
+
+class Progress(Protocol):
+    """Hears how work on objects goes on."""
+
+    def start(self, objects: int, size: int) -> None:
+        """Tell how many objects and bytes there are."""
+
+    def advance(self, objects: int, size: int) -> None:
+        """Tell of objects that are done, and of their bytes."""
+
+    def note(self, text: str) -> None:
+        """Tell of a step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from catalog_builder import jsonio, layout, manifest
 from catalog_builder.check.findings import Finding
@@ -19,24 +19,11 @@ from catalog_builder.errors import RemoteError
 from catalog_builder.executor import unordered
 from catalog_builder.location import FolderLocation, Location
 from catalog_builder.readers import Reader, open_reader, read_manifest
-from catalog_builder.transfer import in_threads
+from catalog_builder.transfer import Progress, in_threads
 
 _BATCH = 32
 _THREADS = 8
 """Requests of one worker at the same time."""
-
-
-class Progress(Protocol):
-    """Hears how verifying goes on."""
-
-    def start(self, objects: int, size: int) -> None:
-        """Tell how many objects there are to look at, and how many bytes to read."""
-
-    def advance(self, objects: int, size: int) -> None:
-        """Tell of objects that were looked at."""
-
-    def note(self, text: str) -> None:
-        """Tell of a step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
