@@ -25,11 +25,10 @@ from catalog_builder.errors import DamagedError, RemoteError, UsageError
 from catalog_builder.executor import unordered
 from catalog_builder.location import S3Location
 from catalog_builder.progress import duration, size
-from catalog_builder.readers import read_manifest
-from catalog_builder.transfer import Progress, Route, Sent, Upload, batches, in_threads, transfer, warm
+from catalog_builder.readers import read_area_manifests, read_manifest
+from catalog_builder.transfer import Progress, Route, Sent, Upload, batches, transfer, warm
 
 _LOCK_HEADERS = Headers(media_type="application/json", cache_control="no-store")
-_THREADS = 8
 _CONFIRM_SECONDS = 2.0
 """Time after which a publisher at work looks whether its lock is still its own."""
 
@@ -242,11 +241,8 @@ def _published_files(bucket: Bucket, skeleton: Skeleton) -> dict[str, str] | Non
 
 def _area_files(bucket: Bucket, hrefs: Sequence[str]) -> dict[str, str]:
     """Read the manifests of areas: href -> SHA-256 of all their files."""
-    files: dict[str, str] = {}
-    read = partial(read_manifest, bucket, bucket.location)
-    for href, listed in zip(hrefs, in_threads(read, hrefs, _THREADS), strict=True):
-        files |= {f"{layout.area_of(href)}/{path}": sha256 for path, sha256 in (listed or {}).items()}
-    return files
+    read = read_area_manifests(bucket, bucket.location, hrefs)
+    return {path: sha256 for _, listed in read for path, sha256 in (listed or {}).items()}
 
 
 def _previous_files(target: S3Location, previous: S3Location | None) -> Mapping[str, str]:
@@ -351,10 +347,10 @@ class _Lock:
 
     def stop(self) -> None:
         """Leave word that the work is not done, where any was begun."""
-        if self.is_needed and self._write("stopped", self._tag) is None:
-            self._write("stopped", None)  # somebody took the lock away; where another holds it, this changes nothing
-        else:
+        if not self.is_needed:
             self.release()
+        elif self._write("stopped", self._tag) is None:
+            self._write("stopped", None)  # somebody took the lock away; where another holds it, this changes nothing
 
     def release(self) -> None:
         """Let others publish."""

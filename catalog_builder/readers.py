@@ -1,7 +1,7 @@
 """Reading a published release object by object, wherever it lies: a folder, a web server or a bucket."""
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 from urllib.parse import quote, urlsplit
@@ -13,11 +13,14 @@ from catalog_builder import layout, manifest
 from catalog_builder.bucket import MAX_DOCUMENT_BYTES, ObjectFacts, open_bucket, pause
 from catalog_builder.errors import DamagedError, RemoteError, UsageError
 from catalog_builder.location import FolderLocation, Location, S3Location, WebLocation
+from catalog_builder.transfer import in_threads
 
 Result = TypeVar("Result")
 
 _ATTEMPTS = 5
 _CHUNK = 2**20
+_THREADS = 8
+"""Manifests that are read at the same time."""
 _CHECKSUM_MODE = {"x-amz-checksum-mode": "ENABLED", "Accept-Encoding": "identity"}
 
 
@@ -165,3 +168,15 @@ def read_manifest(reader: Reader, location: Location, href: str) -> Mapping[str,
         if layout.resolve(path, layout.MANIFEST) != path:
             raise DamagedError(f"{location}/{href}: lists {path!r}, which is no plain path below it")
     return listed
+
+
+def read_area_manifests(
+    reader: Reader, location: Location, hrefs: Sequence[str]
+) -> Iterator[tuple[str, Mapping[str, str] | None]]:
+    """Read manifests of areas: each href with the hrefs that it lists -> SHA-256 (hex), None where there is none.
+
+    Raises ``DamagedError`` as ``read_manifest`` does.
+    """
+    for href, listed in zip(hrefs, in_threads(partial(read_manifest, reader, location), hrefs, _THREADS), strict=True):
+        folder = layout.area_of(href)
+        yield href, None if listed is None else {f"{folder}/{path}": sha256 for path, sha256 in listed.items()}

@@ -18,7 +18,7 @@ from catalog_builder.check.findings import Finding
 from catalog_builder.errors import RemoteError
 from catalog_builder.executor import unordered
 from catalog_builder.location import FolderLocation, Location
-from catalog_builder.readers import Reader, open_reader, read_manifest
+from catalog_builder.readers import Reader, open_reader, read_area_manifests, read_manifest
 from catalog_builder.transfer import Progress, in_threads
 
 _BATCH = 32
@@ -146,14 +146,12 @@ def _listed(reader: Reader, location: Location) -> tuple[dict[str, str], list[Fi
     if root is None:
         raise RemoteError(f"{location}: holds no release ({layout.MANIFEST} is not there)")
     files, findings = dict(root), []
-    areas = layout.area_manifests(root)
-    read = partial(read_manifest, reader, location)
-    for href, listed in zip(areas, in_threads(read, areas, _THREADS), strict=True):
+    for href, listed in read_area_manifests(reader, location, layout.area_manifests(root)):
         if listed is None:
             findings.append(Finding(href=href, rule="file-missing", message=f"is listed in {layout.MANIFEST}"))
             del files[href]
         else:
-            files |= {f"{layout.area_of(href)}/{path}": sha256 for path, sha256 in listed.items()}
+            files |= listed
     return files, findings
 
 

@@ -160,12 +160,17 @@ class StoppingExecutor(SerialExecutor):
         return super().submit(fn, *args, **kwargs)
 
 
-def test_a_deep_run_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    release, state = make_release(tmp_path / "release", 40, (100,)), tmp_path / "state"
-    location = FolderLocation(path=release)
+def stop_midway(location: Location, state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin a deep run and stop it after some batches."""
     monkeypatch.setattr(verify, "_BATCH", 8)
     with pytest.raises(KeyboardInterrupt):
         verify.verify(location, StoppingExecutor(12), Silence(), deep=True, state=state)
+
+
+def test_a_deep_run_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release, state = make_release(tmp_path / "release", 40, (100,)), tmp_path / "state"
+    location = FolderLocation(path=release)
+    stop_midway(location, state, monkeypatch)
     report = run(location, deep=True, state=state)
     assert report.skipped > 30
     assert report.objects + report.skipped == len(files(release)) - 1
@@ -176,10 +181,8 @@ def test_a_deep_run_that_was_stopped_goes_on(tmp_path: Path, monkeypatch: pytest
 
 def test_what_one_place_had_in_order_is_read_in_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state, mirrors = tmp_path / "state", [make_release(tmp_path / name / "mirror", 40, (100,)) for name in "ab"]
-    monkeypatch.setattr(verify, "_BATCH", 8)
     monkeypatch.chdir(tmp_path / "a")
-    with pytest.raises(KeyboardInterrupt):
-        verify.verify(FolderLocation(path=Path("mirror")), StoppingExecutor(12), Silence(), deep=True, state=state)
+    stop_midway(FolderLocation(path=Path("mirror")), state, monkeypatch)
     monkeypatch.chdir(tmp_path / "b")
     assert not run(FolderLocation(path=Path("mirror")), deep=True, state=state).skipped
     assert run(FolderLocation(path=mirrors[0]), deep=True, state=state).skipped
@@ -188,9 +191,7 @@ def test_what_one_place_had_in_order_is_read_in_another(tmp_path: Path, monkeypa
 def test_after_a_stop_another_release_is_read_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     release, state = make_release(tmp_path / "release", 40, (100,)), tmp_path / "state"
     location = FolderLocation(path=release)
-    monkeypatch.setattr(verify, "_BATCH", 8)
-    with pytest.raises(KeyboardInterrupt):
-        verify.verify(location, StoppingExecutor(12), Silence(), deep=True, state=state)
+    stop_midway(location, state, monkeypatch)
     rewrite(release, some_cog(release), b"x" * 100)
     assert not run(location, deep=True, state=state).skipped
 
