@@ -291,7 +291,7 @@ def publish(
     """
     from catalog_builder import location
     from catalog_builder import publish as publishing
-    from catalog_builder.executor import default_jobs, open_executor
+    from catalog_builder.executor import default_jobs, open_forked_executor
 
     # Stopped by a batch system, it leaves word as it does after Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -309,7 +309,7 @@ def publish(
         _print_publish_plan(publishing.plan_publish(release, target, options), as_json=as_json)
         return
     workers = jobs or default_jobs()
-    with open_executor(workers, preload="catalog_builder.transfer") as executor:
+    with open_forked_executor(workers, preload="catalog_builder.transfer") as executor:
         progress = ObjectProgress(sys.stderr, quiet=quiet)
         report = publishing.publish(release, target, options, executor, progress, workers=workers)
     if as_json:

@@ -5,6 +5,7 @@ import itertools
 import multiprocessing
 import os
 import platform
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +21,7 @@ from concurrent.futures import (
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import wait as wait_for_handles
+from multiprocessing.context import BaseContext
 from typing import Any, TypeVar
 
 from catalog_builder.errors import BuildError, CatalogBuilderError, UsageError
@@ -68,15 +70,35 @@ def open_executor(
     elif jobs == 1:
         yield SerialExecutor()
     else:
-        with _process_pool(jobs, preload) as executor:
+        with _process_pool(jobs, _forkserver(preload)) as executor:
             yield executor
 
 
 @contextmanager
-def _process_pool(jobs: int, preload: str) -> Iterator[Executor]:
+def open_forked_executor(jobs: int, *, preload: str) -> Iterator[Executor]:
+    """Open the executor for ``jobs`` local processes that begin as copies of this one, with all that it has imported.
+
+    They are there half a second sooner than others. They come into being with the first job, and by then this process
+    must have no connection, and neither GDAL nor Arrow at work. Where it has threads, or the system's own libraries do
+    not bear a fork, ``preload`` is imported as ``open_executor`` does.
+    """
+    if jobs == 1:
+        yield SerialExecutor()
+    else:
+        safe = sys.platform == "linux" and threading.active_count() == 1
+        with _process_pool(jobs, multiprocessing.get_context("fork") if safe else _forkserver(preload)) as executor:
+            yield executor
+
+
+def _forkserver(preload: str) -> BaseContext:
     # Not forked: GDAL, Arrow and their threads do not survive a fork in the middle of work.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([preload])
+    return context
+
+
+@contextmanager
+def _process_pool(jobs: int, context: BaseContext) -> Iterator[Executor]:
     pool = ProcessPoolExecutor(max_workers=jobs, mp_context=context, initializer=_start_worker)
     try:
         yield pool

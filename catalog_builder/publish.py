@@ -10,7 +10,7 @@ import itertools
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from catalog_builder import jsonio, layout, manifest
-from catalog_builder.bucket import Bucket, Headers
+from catalog_builder.bucket import Bucket, Headers, open_bucket
 from catalog_builder.check.structure import Skeleton, read_skeleton
 from catalog_builder.errors import DamagedError, RemoteError, UsageError
 from catalog_builder.executor import unordered
@@ -131,17 +131,16 @@ def publish(
     cannot be used, holds another version, or another publisher is at work on it.
     """
     started = time.monotonic()
-    bucket = Bucket(target)
+    open_bucket.cache_clear()  # credentials may be others than before
+    bucket = open_bucket(target)
+    executor.submit(warm, target)  # before there is a connection, so that workers may be copies of this process
     looks = options.delete or options.repair
     if not looks and _is_published(release, bucket) and bucket.read(layout.LOCK) is None:
         return PublishReport(
             target=target, sent=Sent(), unchanged=_count(release), deleted=0, seconds=time.monotonic() - started
         )
     progress.note(f"reading {release}")
-    # Workers take their time to start; meanwhile there is enough to read here.
-    with ThreadPoolExecutor(max_workers=1) as starter:
-        starter.submit(executor.submit, warm, target)
-        skeleton = read_skeleton(release)
+    skeleton = read_skeleton(release)
     with _locked(bucket, take_over=options.take_over) as lock:
         progress.note(f"comparing with {target}")
         plan = _make_plan(release, skeleton, bucket, options, trusted=not (lock.inherited or options.repair))

@@ -65,7 +65,7 @@ class Route:
     """Whether an object is read through where the server cannot vouch for its bytes."""
     versioned: bool = False
     """Whether the target's prefix belongs to one version alone."""
-    threads: int = 4
+    threads: int = 8
     """Requests of one worker at the same time."""
 
 

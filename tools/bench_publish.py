@@ -32,7 +32,7 @@ SMALL = (200, 400, 800)
 
 EXAMPLES = """\
 examples:
-  python tools/bench_publish.py                               2,000 objects of 5 to 300 kB, 3 rounds; 20,000 small ones
+  python tools/bench_publish.py                               6,000 objects of 5 to 300 kB, 3 rounds; 20,000 small ones
   python tools/bench_publish.py --objects 500 --rounds 1 --no-op-objects 1000     a quick look
 """
 
@@ -95,7 +95,8 @@ def watched(process: "subprocess.Popen[bytes]") -> Iterator[Callable[[], int]]:
 
     def watch() -> None:
         nonlocal most
-        while not done.wait(0.1):
+        # Each look costs the measured processes some of their time.
+        while not done.wait(0.25):
             most = max(most, memory(process.pid))
 
     thread = threading.Thread(target=watch, daemon=True)
@@ -177,7 +178,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--objects", type=int, default=2_000, help="about so many objects (default: 2000)")
+    parser.add_argument("--objects", type=int, default=6_000, help="about so many objects (default: 6000)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds to take medians of (default: 3)")
     parser.add_argument("--no-op-objects", type=int, default=20_000, help="small objects (default: 20000)")
     return parser.parse_args()

@@ -71,6 +71,8 @@ class LocalBucket:
             "-master.telemetry=false", "-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
             f"-s3.port={self.port}", f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}",
             f"-admin.port={admin}", f"-s3.config={settings}", f"-bucket={BUCKET}",
+            # By itself it makes a new volume every 128 MB, and all who write wait a second for it.
+            "-master.volumeSizeLimitMB=8192", "-volume.max=20",
         ]  # fmt: skip
         with (self.folder / "weed.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
