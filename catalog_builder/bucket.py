@@ -36,7 +36,7 @@ from urllib3.exceptions import HTTPError
 
 from catalog_builder import manifest
 from catalog_builder.direct import DirectPut
-from catalog_builder.errors import DamagedError, RemoteError
+from catalog_builder.errors import ChangedError, DamagedError, RemoteError
 from catalog_builder.location import S3Location
 
 Result = TypeVar("Result")
@@ -86,13 +86,15 @@ class ObjectFacts:
     """Hex, as the server computed it; None where it does not tell, or knows those of parts alone."""
     stated: str | None = None
     """What was written beside the object."""
+    tag: str | None = None
+    """Its entity tag, which changes with its bytes."""
 
     @classmethod
     def from_headers(cls, size: int, headers: Mapping[str, str]) -> "ObjectFacts":
         """Read them out of the headers of an answer. The checksum of an object in parts ends in their number."""
         checksum = headers.get("x-amz-checksum-sha256", "")
         whole = base64.b64decode(checksum).hex() if checksum and "-" not in checksum else None
-        return cls(size=size, sha256=whole, stated=headers.get("x-amz-meta-sha256"))
+        return cls(size=size, sha256=whole, stated=headers.get("x-amz-meta-sha256"), tag=headers.get("etag"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +143,23 @@ class Bucket:
             return answer["Body"].read(), answer["ETag"]
 
         return self._unless_absent(href, get)
+
+    def range(self, href: str, start: int, length: int, tag: str | None = None) -> bytes:
+        """Read some bytes of an object, at most to its end.
+
+        Raises ``ChangedError`` where it no longer has the entity tag.
+        """
+        condition = {} if tag is None else {"IfMatch": tag}
+        wanted = f"bytes={start}-{start + length - 1}"
+
+        def get() -> bytes:
+            data: bytes = self._client.get_object(**self._at(href), Range=wanted, **condition)["Body"].read()
+            return data
+
+        try:
+            return self._persist(href, get)
+        except _RefusedError as error:
+            raise ChangedError(f"{self.location}/{href}: was replaced while it was read; try again") from error
 
     def hash(self, href: str) -> tuple[int, str] | None:
         """Read an object through and give its size and SHA-256 (hex); None where there is none."""

@@ -349,13 +349,11 @@ def verify(
     Documents are read and hashed; of all other objects the server's size and SHA-256 are asked. Prints what is
     missing, extra or damaged, an object a line, and exits 1 when there is any.
     """
-    from catalog_builder import location
     from catalog_builder import verify as verifying
-    from catalog_builder.bucket import has_credentials
     from catalog_builder.executor import default_jobs, open_executor
+    from catalog_builder.readers import locate
 
-    anonymous = no_sign_request or (url.startswith("s3://") and not has_credentials())
-    place = location.parse(url, endpoint_url, anonymous=anonymous)
+    place = locate(url, endpoint_url, anonymous=no_sign_request or None)
     workers = jobs or default_jobs()
     state = _cache_folder() / "verify" if deep and sample is None else None
     with open_executor(workers, preload="catalog_builder.verify") as executor:

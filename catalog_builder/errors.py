@@ -8,6 +8,7 @@ CatalogBuilderError          exit code 1 unless said otherwise
 ├── RasterError              a raster cannot be read, or is not what its modality promises
 ├── ReleaseError             the release folder cannot be read or written, or is in use
 ├── RemoteError              a bucket or a web server cannot be read or written
+│   ├── ChangedError         it was replaced while it was read
 │   └── DamagedError         bytes are not those that a manifest vouches for
 └── BuildError               the work as a whole failed
 """
@@ -55,6 +56,10 @@ class RemoteError(CatalogBuilderError):
 
 class DamagedError(RemoteError):
     """Bytes are not those that a manifest vouches for."""
+
+
+class ChangedError(RemoteError):
+    """What is read was replaced meanwhile."""
 
 
 class BuildError(CatalogBuilderError):

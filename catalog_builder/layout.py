@@ -132,6 +132,14 @@ def item(collection_id: str, area_id: str, item: str) -> str:
     return f"{area(collection_id, area_id)}/{item}/{item}.json"
 
 
+def item_href(collection_id: str, item_id: str) -> str | None:
+    """Give the href of an item's document by its id alone; None where no item of a release has such an id."""
+    match = _ITEM.search(item_id)
+    if match is None or id_problem(area_id := item_id[: match.start()]) or not _ID.fullmatch(collection_id):
+        return None
+    return item(collection_id, area_id, item_id)
+
+
 def asset(collection_id: str, area_id: str, item: str, file: str) -> str:
     """Give the href of a file of an item."""
     return f"{area(collection_id, area_id)}/{item}/{file}"

@@ -9,9 +9,9 @@ from urllib.parse import quote, urlsplit
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from catalog_builder import layout, manifest
-from catalog_builder.bucket import MAX_DOCUMENT_BYTES, ObjectFacts, open_bucket, pause
-from catalog_builder.errors import DamagedError, RemoteError, UsageError
+from catalog_builder import layout, location, manifest
+from catalog_builder.bucket import MAX_DOCUMENT_BYTES, ObjectFacts, has_credentials, open_bucket, pause
+from catalog_builder.errors import ChangedError, DamagedError, RemoteError, UsageError
 from catalog_builder.location import FolderLocation, Location, S3Location, WebLocation
 from catalog_builder.transfer import in_threads
 
@@ -32,6 +32,12 @@ class Reader(Protocol):
 
     def hash(self, href: str) -> tuple[int, str] | None:
         """Read an object through and give its size and SHA-256 (hex); None where there is none."""
+
+    def range(self, href: str, start: int, length: int, tag: str | None = None) -> bytes:
+        """Read some bytes of an object, at most to its end.
+
+        Raises ``ChangedError`` where it no longer has the entity tag.
+        """
 
     def facts(self, href: str) -> ObjectFacts | None:
         """Ask for size and SHA-256 of an object; None where there is none."""
@@ -58,7 +64,22 @@ class FolderReader:
 
     def facts(self, href: str) -> ObjectFacts | None:
         """Give the size of a file; None where there is none."""
-        return self._unless_absent(href, lambda path: ObjectFacts(size=path.stat().st_size, sha256=None))
+        return self._unless_absent(href, _file_facts)
+
+    def range(self, href: str, start: int, length: int, tag: str | None = None) -> bytes:
+        """Read some bytes of a file. Raises ``ChangedError`` where it is no longer that of the tag."""
+        if tag is not None and self.facts(href) != ObjectFacts(size=int(tag.partition("-")[0]), sha256=None, tag=tag):
+            raise ChangedError(f"{self._folder / href}: was replaced while it was read; try again")
+
+        def read(path: Path) -> bytes:
+            with path.open("rb") as file:
+                file.seek(start)
+                return file.read(length)
+
+        data = self._unless_absent(href, read)
+        if data is None:
+            raise RemoteError(f"{self._folder / href}: not there")
+        return data
 
     def list(self) -> Iterator[tuple[str, int]]:
         """List href and size of all files."""
@@ -72,6 +93,11 @@ class FolderReader:
             return function(path) if path.is_file() else None
         except OSError as error:
             raise RemoteError(f"{path}: cannot read: {error.strerror or error}") from error
+
+
+def _file_facts(path: Path) -> ObjectFacts:
+    found = path.stat()
+    return ObjectFacts(size=found.st_size, sha256=None, tag=f"{found.st_size}-{found.st_mtime_ns}")
 
 
 class WebReader:
@@ -92,6 +118,29 @@ class WebReader:
     def hash(self, href: str) -> tuple[int, str] | None:
         """Read an object through and give its size and SHA-256 (hex); None where there is none."""
         return self._get(href, manifest.hash_chunks)
+
+    def range(self, href: str, start: int, length: int, tag: str | None = None) -> bytes:
+        """Read some bytes of an object, at most to its end.
+
+        Raises ``ChangedError`` where it no longer has the entity tag, ``RemoteError`` where the server gives no parts.
+        """
+        where = f"{self._url}/{href}"
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                with self._request("GET", href, {"Range": f"bytes={start}-{start + length - 1}"}) as answer:
+                    if answer.status == 200 and start == 0 and int(answer.headers.get("Content-Length", -1)) <= length:
+                        return answer.read()
+                    if answer.status == 200:
+                        raise RemoteError(f"{where}: the server gives no parts of a file (Range); use another server")
+                    if answer.status != 206:
+                        raise RemoteError(f"{where}: the server answers {answer.status}")
+                    if tag is not None and answer.headers.get("ETag", tag) != tag:
+                        raise ChangedError(f"{where}: was replaced while it was read; try again")
+                    return b"".join(_limited(answer.stream(_CHUNK, decode_content=False), length, where))
+            except HTTPError:
+                if attempt < _ATTEMPTS:
+                    pause(attempt)
+        raise DamagedError(f"{where}: the answer arrives cut, {_ATTEMPTS} times over")
 
     def facts(self, href: str) -> ObjectFacts | None:
         """Ask for size, and the SHA-256 where the server is a bucket; None where there is none."""
@@ -119,11 +168,12 @@ class WebReader:
                     pause(attempt)
         raise DamagedError(f"{self._url}/{href}: the answer arrives cut, {_ATTEMPTS} times over")
 
-    def _request(self, method: str, href: str) -> urllib3.BaseHTTPResponse:
+    def _request(self, method: str, href: str, more: Mapping[str, str] | None = None) -> urllib3.BaseHTTPResponse:
         try:
             url = f"{self._url}/{quote(href)}"
             # An answer to HEAD has no body whose end would give its connection back.
-            return self._pool.request(method, url, headers=_CHECKSUM_MODE, preload_content=method == "HEAD")
+            headers = {**_CHECKSUM_MODE, **(more or {})}
+            return self._pool.request(method, url, headers=headers, preload_content=method == "HEAD")
         except HTTPError as error:
             server = urlsplit(self._url).netloc
             raise RemoteError(f"{self._url}/{href}: no answer from {server} ({type(error).__name__})") from error
@@ -141,6 +191,16 @@ def _limited(chunks: Iterator[bytes], limit: int | None, where: str) -> Iterator
         if limit is not None and size > limit:
             raise RemoteError(f"{where}: larger than any document of a release")
         yield chunk
+
+
+def locate(text: str, endpoint_url: str | None = None, *, anonymous: bool | None = None) -> Location:
+    """Say where a release lies. Without ``anonymous``, requests to a bucket are signed where there are credentials.
+
+    Raises ``UsageError``.
+    """
+    if anonymous is None:
+        anonymous = text.startswith("s3://") and not has_credentials()
+    return location.parse(text, endpoint_url, anonymous=anonymous)
 
 
 @lru_cache(maxsize=4)
