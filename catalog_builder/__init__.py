@@ -28,6 +28,7 @@ def open(
     import os
 
     from catalog_builder.readers import locate
-    from catalog_builder.search.client import open_client
+    from catalog_builder.search.client import open_release
+    from catalog_builder.search.release import Release
 
-    return open_client(locate(os.fspath(href), endpoint_url, anonymous=anonymous), cache)
+    return open_release(Release(locate(os.fspath(href), endpoint_url, anonymous=anonymous), cache))

@@ -8,7 +8,8 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +21,7 @@ from catalog_builder.fingerprint import Fingerprints
 from catalog_builder.progress import ObjectProgress, TileProgress, duration, size
 
 if TYPE_CHECKING:  # not every command needs templates, and NumPy with them
+    from catalog_builder.search.query import FoundItems
     from catalog_builder.template import TemplateSet
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -60,6 +62,7 @@ def main() -> None:
     catalog-builder serve release                read it over HTTP, as from a bucket
     catalog-builder publish release s3://…       make it a bucket that thousands can mirror
     catalog-builder verify s3://…                hold a published release against its manifests
+    catalog-builder search s3://… --bbox …       find items, and download them
     catalog-builder figures release pictures     draw tiles in all their modalities
     """  # noqa: D301 - click wants the control character
 
@@ -247,6 +250,10 @@ def _endpoint_option(command: Command) -> Command:
     )(command)
 
 
+def _no_sign_option(command: Command) -> Command:
+    return click.option("--no-sign-request", is_flag=True, help="Read a public bucket without credentials.")(command)
+
+
 @main.command(
     epilog="""\b
 Examples:
@@ -330,7 +337,7 @@ Examples:
 @_endpoint_option
 @click.option("--deep", is_flag=True, help="Read and hash every byte; goes on where it was stopped.")
 @click.option("--sample", type=click.IntRange(min=1), metavar="N", help="Hash N objects, chosen by chance.")
-@click.option("--no-sign-request", is_flag=True, help="Read a public bucket without credentials.")
+@_no_sign_option
 @_jobs_option
 @_json_option
 @_quiet_option
@@ -410,6 +417,146 @@ def serve(release: Path, port: int) -> None:
             click.echo(url)
         with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()
+
+
+@main.command(
+    epilog="""\b
+Examples:
+  catalog-builder search release --collection france --bbox 0 42 2 43.2 --datetime 2019
+  catalog-builder search https://example.com/dream/v1.0.0 --filter '"dream:valid_percent" >= 99' --limit 20
+  catalog-builder search s3://dream/v1.0.0 --no-sign-request --query gsd=5 --sortby=-datetime --geojson
+  catalog-builder search s3://dream/v1.0.0 --intersects area.geojson --hrefs s2 > list.txt
+  catalog-builder search s3://dream/v1.0.0 --bbox 0 42 2 43.2 --download tiles --asset s2 --asset osm
+"""
+)
+@click.argument("url", metavar="URL|DIR")
+@click.option("--collection", "collections", metavar="ID", multiple=True, help="Only of this one; may be repeated.")
+@click.option("--id", "ids", metavar="ID", multiple=True, help="Only this item; may be repeated.")
+@click.option("--bbox", type=float, nargs=4, metavar="W S E N", help="Touching this box (degrees).")
+@click.option("--intersects", metavar="FILE|JSON", help="Touching this GeoJSON geometry or feature.")
+@click.option("--datetime", "when", metavar="WHEN", help="Instant, 2019, 2019-06, start/end, ../end, start/..")
+@click.option(
+    "--query", "queries", metavar="P=V", multiple=True, help="Property = < <= > >= <> value; may be repeated."
+)
+@click.option("--filter", "condition", metavar="CQL2", help="CQL2 text or JSON.")
+@click.option("--sortby", metavar="P,-P", help="Properties to sort by; '-' for descending.")
+@click.option("--limit", type=click.IntRange(min=1), help="No more items than this. Default: all.")
+@click.option("--asset", "assets", metavar="KEY", multiple=True, help="With --download: only this; may be repeated.")
+@click.option("--geojson", "form", flag_value="geojson", help="Print a GeoJSON feature collection of whole items.")
+@click.option("--hrefs", metavar="ASSET", help="Print the addresses of this asset, one a line.")
+@click.option("--download", "folder", type=click.Path(file_okay=False, path_type=Path), help="Bring the items here.")
+@_endpoint_option
+@_no_sign_option
+@_json_option
+@_quiet_option
+def search(
+    url: str,
+    collections: tuple[str, ...],
+    ids: tuple[str, ...],
+    bbox: tuple[float, float, float, float] | None,
+    intersects: str | None,
+    when: str | None,
+    queries: tuple[str, ...],
+    condition: str | None,
+    sortby: str | None,
+    limit: int | None,
+    assets: tuple[str, ...],
+    form: str | None,
+    hrefs: str | None,
+    folder: Path | None,
+    endpoint_url: str | None,
+    no_sign_request: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Find items of a release (a folder, http(s)://… or s3://…) by its index; no server is needed.
+
+    Prints a table, and on standard error how many items were found. With --download their files are fetched, held
+    against the SHA-256 that the items state, and a download that was stopped goes on.
+    """
+    from catalog_builder.readers import locate
+    from catalog_builder.search.query import Question, find_items
+
+    if assets and folder is None:
+        raise UsageError("--asset goes with --download; --hrefs names its own")
+    chosen = [name for name, given in (("--json", as_json), ("--geojson", form), ("--hrefs", hrefs)) if given]
+    if len(chosen) > 1:
+        raise UsageError(f"{' and '.join(chosen)}: give one of them")
+    question = Question(
+        collections=collections,
+        ids=ids,
+        bbox=bbox,
+        intersects=_geojson(intersects),
+        datetime=when,
+        query=queries,
+        filter=condition,
+        sortby=sortby,
+        limit=limit,
+    )
+    place = locate(url, endpoint_url, anonymous=no_sign_request or None)
+    with _warnings_told():
+        found = find_items(place, question, _cache_folder() / "index")
+        if hrefs is not None:
+            _print_hrefs(found, hrefs)
+        elif form == "geojson":
+            _print_geojson(found)
+        elif as_json:
+            _print_json(found.document())
+        elif folder is None:
+            for line in found.lines():
+                click.echo(line)
+    if folder is not None:
+        _download(found, folder, assets, quiet=quiet)
+    if not quiet:
+        click.echo(found.summary(), err=True)
+
+
+def _geojson(text: str | None) -> str | None:
+    """Give the GeoJSON that a user named or wrote."""
+    if text is None or text.lstrip().startswith("{"):
+        return text
+    try:
+        return Path(text).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--intersects {text}: neither GeoJSON nor a file of it: {error}") from error
+
+
+@contextlib.contextmanager
+def _warnings_told() -> Iterator[None]:
+    """Say in a line what a library user gets as a warning."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        yield
+    for one in told:
+        if one.category.__module__.startswith("catalog_builder"):
+            click.echo(f"catalog-builder: {one.message}", err=True)
+
+
+def _print_hrefs(found: "FoundItems", asset: str) -> None:
+    for href in found.hrefs(asset):
+        click.echo(href)
+
+
+def _print_geojson(found: "FoundItems") -> None:
+    """Print one feature a line, so that memory does not grow with their number."""
+    click.echo('{"type":"FeatureCollection","features":[')
+    for number, item in enumerate(found.items()):
+        click.echo(("," if number else "") + jsonio.dumps(item).decode().rstrip())
+    click.echo("]}")
+
+
+def _download(found: "FoundItems", folder: Path, assets: tuple[str, ...], *, quiet: bool) -> None:
+    from catalog_builder.download import download, wanted_files
+
+    wanted = list(wanted_files(found.items(), found.release.relative, assets))
+    report = download(found.release.location, wanted, folder, ObjectProgress(sys.stderr, quiet=quiet))
+    for href in report.absent:
+        click.echo(f"catalog-builder: {href}: the release at {found.release.location} does not hold it", err=True)
+    if not quiet:
+        line = f"{report.files:,} files fetched, {size(report.size)}; {report.present:,} were there already"
+        click.echo(f"{folder}: {line}", err=True)
+    if report.absent:
+        sys.exit(1)
 
 
 @main.command(

@@ -24,6 +24,10 @@ _THREADS = 8
 _CHECKSUM_MODE = {"x-amz-checksum-mode": "ENABLED", "Accept-Encoding": "identity"}
 
 
+class NoPartsError(RemoteError):
+    """The server gives files as a whole only."""
+
+
 class Reader(Protocol):
     """Reads objects of a release. Every method raises ``RemoteError``, naming the object."""
 
@@ -122,7 +126,7 @@ class WebReader:
     def range(self, href: str, start: int, length: int, tag: str | None = None) -> bytes:
         """Read some bytes of an object, at most to its end.
 
-        Raises ``ChangedError`` where it no longer has the entity tag, ``RemoteError`` where the server gives no parts.
+        Raises ``ChangedError`` where it no longer has the entity tag, ``NoPartsError`` where the server gives no parts.
         """
         where = f"{self._url}/{href}"
         for attempt in range(1, _ATTEMPTS + 1):
@@ -131,7 +135,7 @@ class WebReader:
                     if answer.status == 200 and start == 0 and int(answer.headers.get("Content-Length", -1)) <= length:
                         return answer.read()
                     if answer.status == 200:
-                        raise RemoteError(f"{where}: the server gives no parts of a file (Range); use another server")
+                        raise NoPartsError(f"{where}: the server gives no parts of a file (Range); use another server")
                     if answer.status != 206:
                         raise RemoteError(f"{where}: the server answers {answer.status}")
                     if tag is not None and answer.headers.get("ETag", tag) != tag:

@@ -5,7 +5,6 @@ API it understands, and answers the requests to its two endpoints, which no serv
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -18,7 +17,6 @@ from pystac_client.stac_api_io import StacApiIO
 
 from catalog_builder import layout
 from catalog_builder.errors import RemoteError, UsageError
-from catalog_builder.location import Location
 from catalog_builder.search import engine
 from catalog_builder.search.places import parse_bbox
 from catalog_builder.search.release import Release
@@ -36,12 +34,8 @@ _UNDERSTOOD = (
 )  # fmt: skip
 
 
-def open_client(location: Location, cache: Path | None = None) -> Client:
-    """Open a release. ``cache`` is a folder in which what is read of indexes far away is kept.
-
-    Raises ``UsageError`` or ``RemoteError`` where there is no release.
-    """
-    release = Release(location, cache)
+def open_release(release: Release) -> Client:
+    """Open a release. Raises ``UsageError`` or ``RemoteError`` where there is none."""
     return Client.open(release.absolute(layout.CATALOG), stac_io=ReleaseIO(release))
 
 

@@ -81,7 +81,7 @@ def _short(error: Exception) -> str:
 
 def parse_query(query: Mapping[str, Any]) -> Any:
     """Read the ``query`` of the STAC API's Query extension and give the same as CQL2 JSON. Raises ``UsageError``."""
-    if not isinstance(query, Mapping):
+    if not isinstance(query, Mapping) or not query:
         raise UsageError(f"query: not a mapping of properties to comparisons: {query!r}")
     parts = []
     for name, comparisons in query.items():

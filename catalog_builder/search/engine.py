@@ -136,8 +136,9 @@ def _resolve(name: str, known: set[str]) -> str:
     plain = name.removeprefix(_PREFIX)
     if plain in known and not (plain in _ASKED_OF_TOP and plain != name):
         return plain
-    near = difflib.get_close_matches(plain, sorted(known), n=1, cutoff=0) or ["id"]
-    raise UsageError(f"no item has a property {plain!r}; the nearest is {near[0]!r}")
+    # What was begun rightly and not ended is near, too.
+    near = max(sorted(known), key=lambda one: difflib.SequenceMatcher(None, plain, one[: len(plain) + 2]).ratio())
+    raise UsageError(f"no item has a property {plain!r}; the nearest is {near!r}")
 
 
 # --- one collection ---------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import pyarrow as pa
 from catalog_builder import jsonio, layout
 from catalog_builder.errors import DamagedError, RemoteError
 from catalog_builder.location import FolderLocation, Location, S3Location, WebLocation
-from catalog_builder.readers import open_reader
+from catalog_builder.readers import NoPartsError, open_reader
 from catalog_builder.search.blocks import BlockCache, BlockFile, FolderCache, MemoryCache
 from catalog_builder.search.crawl import crawl
 from catalog_builder.search.engine import Collection
@@ -137,8 +137,11 @@ class Release:
         tag = facts.tag or str(asset.get("file:checksum", ""))
         cache: BlockCache = MemoryCache() if self._cache is None or not tag else FolderCache(self._cache, where, tag)
         blocks = BlockFile(self._reader, index, facts.size, facts.tag, cache)
+        try:
+            blocks.fetch([(max(0, facts.size - 2**16), 2**16)])
+        except NoPartsError:
+            return IndexTable(where, pa.BufferReader(self._reader.read(index) or b""))
         self._files.append(blocks)
-        blocks.fetch([(max(0, facts.size - 2**16), 2**16)])
         return IndexTable(where, blocks)
 
     def _crawl(self, href: str, name: str) -> MemoryTable:

@@ -101,8 +101,7 @@ def _plain(value: Any) -> Any:
 
 
 def _stamp(moment: datetime) -> str:
-    text = moment.replace(tzinfo=None).isoformat()
-    return f"{text.rstrip('0') if moment.microsecond else text}Z"
+    return f"{moment.replace(tzinfo=None).isoformat()}Z"
 
 
 def _links(links: Iterable[Mapping[str, Any]], item: str, absolute: Absolute) -> Iterator[dict[str, Any]]:
