@@ -252,7 +252,9 @@ def test_client_is_the_real_one(client: pystac_client.Client, items: list[Item])
     assert usa.get_item(item_id("france", 5)) is None
     assert len(list(client.get_items())) == len(items)
     assert [child.id for child in client.get_children()] == ["france", "usa"]
-    assert len(list(next(client.get_children()).get_children())) == 6
+    assert len(list(next(iter(client.get_children())).get_children())) == 6
+    assert client.get_queryables()["properties"]["dream:valid_percent"] == {"type": "number"}
+    assert "dream:row" in client.get_merged_queryables(["france", "usa"])["properties"]
     assert [one.id for one in client.collection_search(q="Usa").collections()] == ["usa"]
     assert client.collection_search(bbox=[0, 0, 1, 1], datetime="2016").matched() == 2
     assert list(client.collection_search(datetime="1990").collections()) == []
@@ -319,6 +321,11 @@ def test_refused(client: pystac_client.Client, search: dict[str, Any]) -> None:
         ({"intersects": {"type": "GeometryCollection", "geometries": []}}, "empty"),
         ({"query": {}}, "not a mapping"),
         ({"query": {"gsd": {"eq": 1, "near": 2}}}, "'near'"),
+        ({"fields": ["nonsense"]}, "no item has 'nonsense'"),
+        ({"fields": ["-properties.dream:colum"]}, "the nearest is 'properties.dream:column'"),
+        ({"fields": ["assets.s9"]}, "the nearest is 'assets.s1'"),
+        ({"filter": "GSD = 10"}, "the nearest is 'gsd'"),
+        ({"sortby": "geometry"}, "no item has a property 'geometry'"),
         ({"fields": {"incl": ["id"]}}, "only include and exclude"),
         ({"sortby": [{"field": "id", "direction": "up"}]}, "asc or desc"),
     ],
@@ -336,6 +343,11 @@ def test_unknown_parameter_is_refused(client: pystac_client.Client) -> None:
         ids(search)
     with pytest.raises(UsageError, match="sortby: not supported"):
         list(client.collection_search(sortby="id").collections())
+
+
+def test_division_by_nothing_is_unknown(client: pystac_client.Client) -> None:
+    assert ids(client.search(filter='"dream:row" / 0 > 1')) == []
+    assert ids(client.search(filter='NOT ("dream:row" / 0 > 1)')) == []
 
 
 def test_deep_filter_is_refused(client: pystac_client.Client) -> None:

@@ -13,6 +13,7 @@ from pystac_client import Client
 from pystac_client.collection_search import collection_matches
 from pystac_client.conformance import ConformanceClasses
 from pystac_client.exceptions import APIError
+from pystac_client.mixins import QUERYABLES_REL
 from pystac_client.stac_api_io import StacApiIO
 
 from catalog_builder import layout
@@ -23,7 +24,7 @@ from catalog_builder.search.release import Release
 from catalog_builder.search.request import PAGE, SearchRequest, parse_request
 from catalog_builder.search.times import parse_interval
 
-_SEARCH, _COLLECTIONS, _ITEMS = "search", "collections", "items"
+_SEARCH, _COLLECTIONS, _ITEMS, _QUERYABLES = "search", "collections", "items", "queryables"
 _GEOJSON = "application/geo+json"
 _LATER_PAGE = 1000
 """Items of the second page and those after it, where none is asked for: whoever reads on reads all."""
@@ -66,6 +67,8 @@ class ReleaseIO(StacApiIO):
             return self._search(parameters)
         if href == _COLLECTIONS:
             return self._collections(parameters)
+        if href == _QUERYABLES:
+            return self._queryables(engine.queryables(self._chosen(SearchRequest())), href)
         if href.startswith(f"{_COLLECTIONS}/"):
             return self._below_collections(href.split("/")[1:], parameters)
         return self._document(href)
@@ -94,6 +97,7 @@ class ReleaseIO(StacApiIO):
             "conformsTo": [understood.valid_uri for understood in _UNDERSTOOD],
             "links": [
                 *document["links"],
+                {"rel": QUERYABLES_REL, "href": self.release.absolute(_QUERYABLES), "type": "application/schema+json"},
                 {"rel": "data", "href": self.release.absolute(_COLLECTIONS), "type": "application/json"},
                 {**search, "method": "GET"},
                 {**search, "method": "POST"},
@@ -107,7 +111,9 @@ class ReleaseIO(StacApiIO):
             path = layout.resolve(str(link.get("href")), href)
             links.append(link if path is None else {**link, "href": self.release.absolute(path)})
         items = self.release.absolute(f"{_COLLECTIONS}/{document['id']}/{_ITEMS}")
+        asked = self.release.absolute(f"{_COLLECTIONS}/{document['id']}/{_QUERYABLES}")
         links += [
+            {"rel": QUERYABLES_REL, "href": asked, "type": "application/schema+json"},
             {"rel": "self", "href": self.release.absolute(href), "type": "application/json"},
             {"rel": "items", "href": items, "type": _GEOJSON},
         ]
@@ -133,11 +139,24 @@ class ReleaseIO(StacApiIO):
         ]
         return {"collections": found, "links": [], "numberMatched": len(found), "numberReturned": len(found)}
 
+    def _queryables(self, properties: Mapping[str, Any], href: str) -> dict[str, Any]:
+        """Give the schema of what can be filtered by (OGC API Features, part 3)."""
+        return {
+            "$schema": "https://json-schema.org/draft/2019-09/schema",
+            "$id": self.release.absolute(href),
+            "type": "object",
+            "properties": dict(properties),
+            "additionalProperties": False,
+        }
+
     def _below_collections(self, parts: list[str], parameters: Mapping[str, Any]) -> dict[str, Any]:
         for href, document in self.release.collections():
             if document.get("id") == parts[0]:
                 if len(parts) == 1:
                     return self._collection(href, document)
+                if parts[1:] == [_QUERYABLES]:
+                    table = self.release.table(href, document)
+                    return self._queryables(engine.queryables([table]), "/".join((_COLLECTIONS, *parts)))
                 if parts[1:] == [_ITEMS]:
                     return self._search({**parameters, "collections": [parts[0]]})
         error = APIError(f"{self.release.location}: there is no {'/'.join(parts)}")

@@ -28,6 +28,7 @@ Ends = tuple[Values, Values]
 GEOMETRY = "geometry"
 LANGUAGES = ("cql2-text", "cql2-json")
 _DEEPEST = 100
+"""Levels of nesting; each level of operators is two of them."""
 _FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 _COMPARE: Mapping[str, Callable[..., Values]] = {
@@ -194,7 +195,10 @@ def _operation(name: str, arguments: Sequence[Any], items: pa.Table) -> Values:
             return pc.utf8_lower(_expect(_value(value, items), pa.types.is_string, name, "text"))
         case _, [one, other] if name in _COMPUTE:
             left, right = (_expect(_value(part, items), _is_number, name, "numbers") for part in (one, other))
-            return _COMPUTE[name](pc.cast(left, pa.float64()), pc.cast(right, pa.float64()))
+            left, right = pc.cast(left, pa.float64()), pc.cast(right, pa.float64())
+            found = _COMPUTE[name](left, right)
+            # What has no value is unknown, as all else that is.
+            return pc.if_else(pc.is_finite(found), found, pa.scalar(None, pa.float64()))
         case _, [one, other] if name in _SPACE:
             return _space(name, one, other, items)
         case _, [one, other] if name.lower() in (*_TIME, "t_disjoint"):
@@ -270,7 +274,7 @@ def _kind(value: Values) -> str:
 
 
 def _is_number(kind: pa.DataType) -> bool:
-    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def _expect(value: Values, test: Callable[[pa.DataType], bool], name: str, wanted: str) -> Values:

@@ -6,6 +6,7 @@ that the request speaks of are read; whole rows are read for the items of one pa
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection as Names
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ import pyarrow.compute as pc
 from catalog_builder import jsonio
 from catalog_builder.errors import UsageError
 from catalog_builder.search import cql, rows
+from catalog_builder.search.fields import Fields
 from catalog_builder.search.places import Mask, Place, boxes_inside, boxes_meet, intersecting
 from catalog_builder.search.request import SearchRequest, SortKey
 from catalog_builder.search.table import ROW, ItemTable, boxes_of, column
@@ -122,23 +124,65 @@ def _start(token: str | None, key: str) -> int:
 
 
 def resolve(request: SearchRequest, collections: Sequence[Collection]) -> Mapping[str, str]:
-    """Give the column of each property that a request speaks of.
+    """Give the column of each property that a request filters or sorts by.
 
     Raises ``UsageError`` for one that no item has, and names the nearest.
     """
+    if not collections:
+        return {}
     known = {name for collection in collections for name in rows.property_names(collection.table.schema)}
-    known |= _ASKED_OF_TOP
-    asked = cql.properties(request.filter) | {key.field for key in request.sort}
-    return {name: _resolve(name, known) for name in asked} if collections else {}
+    filtered = {name: _resolve(name, known | _ASKED_OF_TOP) for name in cql.properties(request.filter)}
+    sorted_by = {key.field: _resolve(key.field, known | {"id", "collection"}) for key in request.sort}
+    if request.fields is not None:
+        _check_fields(request.fields, known, collections)
+    return filtered | sorted_by
 
 
-def _resolve(name: str, known: set[str]) -> str:
+def _resolve(name: str, known: Names[str]) -> str:
     plain = name.removeprefix(_PREFIX)
     if plain in known and not (plain in _ASKED_OF_TOP and plain != name):
         return plain
-    # What was begun rightly and not ended is near, too.
-    near = max(sorted(known), key=lambda one: difflib.SequenceMatcher(None, plain, one[: len(plain) + 2]).ratio())
-    raise UsageError(f"no item has a property {plain!r}; the nearest is {near!r}")
+    raise UsageError(f"no item has a property {plain!r}; the nearest is {_nearest(plain, known)!r}")
+
+
+def _nearest(name: str, known: Names[str]) -> str:
+    """Give the name that is most alike; one that was begun rightly and not ended is near, too."""
+    text, end = name.casefold(), len(name) + 2
+    return max(sorted(known), key=lambda one: difflib.SequenceMatcher(None, text, one.casefold()[:end]).ratio())
+
+
+def _check_fields(fields: Fields, properties: Names[str], collections: Sequence[Collection]) -> None:
+    assets = {key for collection in collections for key in _asset_keys(collection.table.schema)}
+    within = {"properties": properties, "assets": assets}
+    for path in (*fields.include, *fields.exclude):
+        top, _, rest = path.partition(".")
+        if top not in (*rows.TOP, "properties"):
+            near = _nearest(path, {*rows.TOP, *(_PREFIX + name for name in properties)})
+            raise UsageError(f"fields: no item has {path!r}; the nearest is {near!r}")
+        if rest and not any(rest == name or rest.startswith(f"{name}.") for name in within.get(top, (rest,))):
+            raise UsageError(f"fields: no item has {path!r}; the nearest is '{top}.{_nearest(rest, within[top])}'")
+
+
+def _asset_keys(schema: pa.Schema) -> list[str]:
+    kind = schema.field("assets").type
+    return [field.name for field in kind] if pa.types.is_struct(kind) else []
+
+
+def queryables(collections: Sequence[Collection]) -> dict[str, Any]:
+    """Give the JSON schema of each property that items can be filtered by."""
+    found: dict[str, Any] = {"id": {"type": "string"}, "collection": {"type": "string"}, "geometry": {"type": "object"}}
+    for collection in collections:
+        schema = collection.table.schema
+        found |= {name: _json_type(schema.field(name).type) for name in rows.property_names(schema)}
+    return found
+
+
+def _json_type(kind: pa.DataType) -> dict[str, str]:
+    if pa.types.is_timestamp(kind):
+        return {"type": "string", "format": "date-time"}
+    tests = {"boolean": pa.types.is_boolean, "integer": pa.types.is_integer, "number": pa.types.is_floating,
+             "string": pa.types.is_string, "array": pa.types.is_list, "object": pa.types.is_struct}  # fmt: skip
+    return next(({"type": name} for name, test in tests.items() if test(kind)), {})
 
 
 # --- one collection ---------------------------------------------------------------------------------------------------
