@@ -62,7 +62,7 @@ def main() -> None:
     catalog-builder serve release                read it over HTTP, as from a bucket
     catalog-builder publish release s3://…       make it a bucket that thousands can mirror
     catalog-builder verify s3://…                hold a published release against its manifests
-    catalog-builder search s3://… --bbox …       find items, and download them
+    catalog-builder search release               find items, and download them
     catalog-builder figures release pictures     draw tiles in all their modalities
     """  # noqa: D301 - click wants the control character
 
@@ -205,6 +205,7 @@ def demo(directory: Path, jobs: int | None, quiet: bool) -> None:
 Examples:
   catalog-builder check release
   catalog-builder check release --schemas folder-of-schemas --json
+  catalog-builder check release --clients
 """
 )
 @click.argument("release", type=click.Path(path_type=Path))
@@ -214,13 +215,18 @@ Examples:
     envvar="STAC_SCHEMAS_DIR",
     help="Mirror of the STAC schemas by host and path [env: STAC_SCHEMAS_DIR]. Default: the network, kept in a cache.",
 )
+@click.option("--clients", is_flag=True, help="Read sampled tiles with GDAL, rasterio, odc-stac and stackstac, too.")
+@click.option("--sample", type=click.IntRange(min=1), default=3, show_default=True, help="Tiles of each collection.")
 @_jobs_option
 @_json_option
 @_quiet_option
-def check(release: Path, schemas: Path | None, jobs: int | None, as_json: bool, quiet: bool) -> None:
+def check(
+    release: Path, schemas: Path | None, clients: bool, sample: int, jobs: int | None, as_json: bool, quiet: bool
+) -> None:
     """Hold RELEASE against STAC, against its templates' promises and against its own bytes.
 
-    Prints a finding a line (href, rule, message) and exits 1 when there are any.
+    With --clients, every band of sampled tiles is read by the clients that people use, and has to be the same pixels at
+    the same place (extra: load). Prints a finding a line (href, rule, message) and exits 1 when there are any.
     """
     from catalog_builder.check.release import check_release
     from catalog_builder.executor import default_jobs, open_executor
@@ -231,6 +237,11 @@ def check(release: Path, schemas: Path | None, jobs: int | None, as_json: bool, 
     workers = jobs or default_jobs()
     with open_executor(workers) as executor:
         findings = check_release(release, store, executor, progress, window=2 * workers)
+    if clients:
+        from catalog_builder.check.clients import check_clients
+
+        progress.note(f"reading {sample} tiles of each collection with GDAL, rasterio, odc-stac and stackstac")
+        findings = [*findings, *check_clients(release, sample=sample)]
     if as_json:
         _print_json([finding.document() for finding in findings])
     else:

@@ -96,7 +96,7 @@ def join_parts(parts: Sequence[Path], target: Path) -> None:
         reader = pa.RecordBatchReader.from_batches(schema, _row_groups(parts, schema))
         # Of a hundred small columns dictionaries cost more than they save, to write and to read.
         options: dict[str, Any] = {"use_dictionary": False, "write_statistics": list(_searched(schema))}
-        to_parquet(reader, target, compression="zstd", compression_level=3, **options)
+        to_parquet(reader, target, compression="lz4", **options)
 
 
 def _in_order(schema: pa.Schema) -> pa.Schema:

@@ -109,11 +109,13 @@ class WebReader:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        retries = urllib3.Retry(
+        self._retries = urllib3.Retry(
             total=8, backoff_factor=0.2, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False
         )
+        self._was_reached = False
+        """Whether the server has answered before: only then it is worth to wait for it."""
         timeout = urllib3.Timeout(connect=10, read=60)
-        self._pool = urllib3.PoolManager(maxsize=32, retries=retries, timeout=timeout)
+        self._pool = urllib3.PoolManager(maxsize=32, timeout=timeout)
 
     def read(self, href: str) -> bytes | None:
         """Read an object; None where there is none."""
@@ -177,7 +179,10 @@ class WebReader:
             url = f"{self._url}/{quote(href)}"
             # An answer to HEAD has no body whose end would give its connection back.
             headers = {**_CHECKSUM_MODE, **(more or {})}
-            return self._pool.request(method, url, headers=headers, preload_content=method == "HEAD")
+            retries = self._retries if self._was_reached else self._retries.new(connect=1)
+            answer = self._pool.request(method, url, headers=headers, retries=retries, preload_content=method == "HEAD")
+            self._was_reached = True
+            return answer
         except HTTPError as error:
             server = urlsplit(self._url).netloc
             raise RemoteError(f"{self._url}/{href}: no answer from {server} ({type(error).__name__})") from error

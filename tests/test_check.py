@@ -96,7 +96,8 @@ def test_each_fault_is_found_by_name(fault: Fault, release: Path, store: SchemaS
 
 def test_every_rule_is_tried() -> None:
     tried = frozenset[str]().union(*(fault.rules for fault in FAULTS))
-    assert tried == RULES.keys()
+    # Those of clients are for tests/test_clients.py.
+    assert tried == {rule for rule in RULES if not rule.startswith("client-")}
     assert len(FAULTS) >= 30
 
 

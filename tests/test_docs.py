@@ -3,6 +3,7 @@
 ``python -m tests.test_docs`` writes ``docs/cli.md`` anew.
 """
 
+import inspect
 import json
 import math
 import re
@@ -16,6 +17,7 @@ import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from pystac_client import Client
 
 from catalog_builder import layout, sources, template
 from catalog_builder.build import build
@@ -29,6 +31,7 @@ from catalog_builder.schemas import SchemaStore, local_validator
 from catalog_builder.sources import AREA_KEYS, SOURCE_KEYS
 from tests.makers import texture, write_geotiff
 from tests.small_demo import small_demo
+from tests.test_search_remote import served
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = [
@@ -228,12 +231,12 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.filterwarnings("ignore:The 'shapely.ops.transform:DeprecationWarning")  # both are odc-geo's own
 @pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", range(4))
 def test_python_of_the_readme_runs(
     number: int, demo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     snippets = blocks("README.md", "python")
-    assert len(snippets) == 3
+    assert len(snippets) == 4
     monkeypatch.chdir(demo.parent)
     names: dict[str, Any] = {}
     exec(compile(snippets[number], f"README.md, python {number}", "exec"), names)
@@ -241,6 +244,67 @@ def test_python_of_the_readme_runs(
     if "grid" in names:
         assert names["data"].odc.geobox == names["grid"]
         assert math.isfinite(float(names["ndvi"].mean()))
+
+
+@pytest.fixture
+def tutorial(demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The Python of the tutorial, with the release served at another port, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    with served(demo) as url:
+        yield [block.replace("http://127.0.0.1:8000", url) for block in blocks("docs/tutorial.md", "python")]
+
+
+@pytest.mark.filterwarnings("ignore:The 'shapely.ops.transform:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
+def test_python_of_the_tutorial_runs(tutorial: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, _ = tutorial
+    assert len([line for line in first.splitlines() if line.strip()]) < 30
+    exec(compile(first, "docs/tutorial.md", "exec"), {})
+    assert "(8, 4, 256, 256) (8, 256, 256)" in capsys.readouterr().out
+    assert (tmp_path / "tile.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_torch_of_the_tutorial_runs(tutorial: list[str]) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed (extra: torch); TileDataset is not tried")
+    names: dict[str, Any] = {}
+    for block in tutorial:
+        exec(compile(block, "docs/tutorial.md", "exec"), names)
+    assert tuple(names["images"].shape) == (8, 4, 256, 256)
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_python_of_the_search_page_runs(
+    number: int, demo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    snippets = blocks("docs/search.md", "python")
+    assert len(snippets) == 2
+    monkeypatch.chdir(demo.parent)
+    exec(compile(snippets[number], f"docs/search.md, python {number}", "exec"), {})
+    printed = capsys.readouterr().out
+    assert re.match(r"[1-9]\d* ", printed)
+    assert "None" not in printed
+
+
+def test_commands_of_the_search_page_run(demo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = blocks("docs/search.md", "sh")
+    monkeypatch.chdir(demo.parent)
+    commands = [shlex.split(line) for line in block.splitlines()]
+    assert len(commands) == 6
+    for program, *words in commands:
+        assert program == "catalog-builder"
+        result = CliRunner().invoke(main, words)
+        assert result.exit_code == 0, result.output
+        assert result.stdout or "--download" in words
+    assert list((demo.parent / "tiles").rglob("s2.tif"))
+    assert not list((demo.parent / "tiles").rglob("s1.tif"))
+
+
+def test_parameters_of_the_search_page_are_those_known() -> None:
+    (part,) = re.findall(r"^## Parameters\n(.*?)^### ", text("docs/search.md"), flags=re.M | re.S)
+    told = set(re.findall(r"^\| `(\w+)` \|", part, flags=re.M))
+    assert told == set(inspect.signature(Client.search).parameters) - {"self", "method", "filter_lang"}
 
 
 def test_sources_of_the_readme_make_a_plan(tmp_path: Path) -> None:

@@ -76,6 +76,10 @@ RULES: Final[Mapping[str, str]] = MappingProxyType(
         "index-extra": "an index holds an item that the collection does not have",
         "index-twice": "an index holds an item more than once",
         "index-differs": "an index tells other things of an item than its document",
+        # With --clients.
+        "client-fails": "a client that users have cannot read an asset",
+        "client-pixels": "a client reads other pixels, another type or another nodata than the file holds",
+        "client-place": "a client puts pixels elsewhere than proj:transform says",
     }
 )
 """Name of each rule -> what it means when the rule is broken."""

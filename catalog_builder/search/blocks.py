@@ -84,13 +84,14 @@ class FolderCache:
                 Path(name).unlink(missing_ok=True)
 
 
-class BlockFile(io.RawIOBase):
-    """A file of a release that is read by blocks. Not for several threads at once."""
+class Blocks:
+    """A file of a release, fetched by blocks; for all threads."""
 
     def __init__(self, reader: Reader, href: str, size: int, tag: str | None, cache: BlockCache) -> None:
-        self._reader, self._href, self._size, self._tag, self._cache = reader, href, size, tag, cache
-        self._at = 0
+        self._reader, self._href, self._tag, self._cache = reader, href, tag, cache
         self._lock = threading.Lock()
+        self.size = size
+        """Bytes of the file."""
         self.fetched = 0
         """Bytes that were fetched."""
 
@@ -101,27 +102,33 @@ class BlockFile(io.RawIOBase):
 
     def _fetch(self, run: range) -> None:
         start = run.start * BLOCK_BYTES
-        length = min(run.stop * BLOCK_BYTES, self._size) - start
+        length = min(run.stop * BLOCK_BYTES, self.size) - start
         data = self._reader.range(self._href, start, length, self._tag)
         if len(data) != length:
-            raise RemoteError(f"{self._href}: has {start + len(data)} bytes and no more, not {self._size}; it was cut")
+            raise RemoteError(f"{self._href}: has {start + len(data)} bytes and no more, not {self.size}; it was cut")
         with self._lock:
             self.fetched += length
             for block in run:
                 at = (block - run.start) * BLOCK_BYTES
                 self._cache.put(block, data[at : at + BLOCK_BYTES])
 
-    def _block(self, number: int) -> bytes:
+    def block(self, number: int) -> bytes:
+        """Give a block, which may have to be fetched."""
         data = self._cache.get(number)
-        if data is None or len(data) != min(BLOCK_BYTES, self._size - number * BLOCK_BYTES):
+        if data is None or len(data) != min(BLOCK_BYTES, self.size - number * BLOCK_BYTES):
             start = number * BLOCK_BYTES
             self._fetch(range(number, number + 1))
             data = self._cache.get(number)
             if data is None:  # it could not be kept
-                data = self._reader.range(self._href, start, min(BLOCK_BYTES, self._size - start), self._tag)
+                data = self._reader.range(self._href, start, min(BLOCK_BYTES, self.size - start), self._tag)
         return data
 
-    # --- as io.RawIOBase ---------------------------------------------------------------------------------------------
+
+class BlockFile(io.RawIOBase):
+    """Blocks as a file, for one thread."""
+
+    def __init__(self, blocks: Blocks) -> None:
+        self._blocks, self._size, self._at = blocks, blocks.size, 0
 
     def readable(self) -> bool:
         """Tell that it can be read."""
@@ -146,7 +153,7 @@ class BlockFile(io.RawIOBase):
         parts = []
         for block in _blocks(self._at, size):
             begin = block * BLOCK_BYTES
-            parts.append(self._block(block)[max(0, self._at - begin) : self._at + size - begin])
+            parts.append(self._blocks.block(block)[max(0, self._at - begin) : self._at + size - begin])
         self._at += size
         return parts[0] if len(parts) == 1 else b"".join(parts)
 

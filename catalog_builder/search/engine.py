@@ -21,10 +21,9 @@ from catalog_builder.search import cql, rows
 from catalog_builder.search.fields import Fields
 from catalog_builder.search.places import Mask, Place, boxes_inside, boxes_meet, intersecting
 from catalog_builder.search.request import SearchRequest, SortKey
-from catalog_builder.search.table import ROW, ItemTable, boxes_of, column
+from catalog_builder.search.table import DATE_FIELDS, ROW, ItemTable, boxes_of, column
 from catalog_builder.search.times import STAMP, Interval, item_ends, meets
 
-_DATES = ("datetime", "start_datetime", "end_datetime")
 _ASKED_OF_TOP = frozenset({"id", "collection", "geometry", "bbox"})
 _PREFIX = "properties."
 
@@ -213,7 +212,7 @@ def _needed(request: SearchRequest, names: Mapping[str, str]) -> set[str]:
     if request.places:
         columns.add("bbox")
     if request.interval is not None:
-        columns |= set(_DATES)
+        columns |= set(DATE_FIELDS)
     if request.ids is not None:
         columns.add("id")
     return columns
@@ -239,7 +238,7 @@ def _truth(values: Any) -> Mask:
 
 
 def _in_time(interval: Interval, read: pa.Table) -> Any:
-    when, start, end = (column(read, name, STAMP) for name in _DATES)
+    when, start, end = (column(read, name, STAMP) for name in DATE_FIELDS)
     return meets(interval, *item_ends(when, start, end))
 
 

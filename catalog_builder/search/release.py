@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,7 +19,7 @@ from catalog_builder import jsonio, layout
 from catalog_builder.errors import DamagedError, RemoteError
 from catalog_builder.location import FolderLocation, Location, S3Location, WebLocation
 from catalog_builder.readers import NoPartsError, open_reader
-from catalog_builder.search.blocks import BlockCache, BlockFile, FolderCache, MemoryCache
+from catalog_builder.search.blocks import BlockCache, BlockFile, Blocks, FolderCache, MemoryCache
 from catalog_builder.search.crawl import crawl
 from catalog_builder.search.engine import Collection
 from catalog_builder.search.table import IndexTable, MemoryTable
@@ -52,7 +53,7 @@ class Release:
         self._max_age = 0.0 if isinstance(location, FolderLocation) else _KEPT_SECONDS
         self._documents: dict[str, _Kept] = {}
         self._tables: dict[str, Collection] = {}
-        self._files: list[BlockFile] = []
+        self._files: list[Blocks] = []
 
     @property
     def fetched(self) -> int:
@@ -74,20 +75,20 @@ class Release:
     def document(self, href: str) -> dict[str, Any]:
         """Read a document."""
         kept = self._documents.get(href)
-        now = time.monotonic()
-        if kept is not None and self._max_age and now - kept.seen < self._max_age:
+        moment = time.monotonic()
+        if kept is not None and self._max_age and moment - kept.seen < self._max_age:
             return kept.document
         tag = None
         if kept is not None or not self._max_age:
             facts = self._reader.facts(href)
             tag = None if facts is None else facts.tag
             if kept is not None and tag is not None and tag == kept.tag:
-                kept.seen = now
+                kept.seen = moment
                 return kept.document
         data = self._reader.read(href)
         if data is None:
             raise RemoteError(f"{self.absolute(href)}: not there; is it the address of a release?")
-        kept = _Kept(document=_parse(data, self.absolute(href)), tag=tag, seen=now)
+        kept = _Kept(document=_parse(data, self.absolute(href)), tag=tag, seen=moment)
         self._documents[href] = kept
         return kept.document
 
@@ -130,19 +131,16 @@ class Release:
                 "catalog, or of another release; bring both up to date"
             )
         if isinstance(self.location, FolderLocation):
-            try:
-                return IndexTable(where, pa.memory_map(str(self.location.path / index)))
-            except (OSError, pa.ArrowException) as error:
-                raise RemoteError(f"{where}: cannot read: {error}") from error
+            return IndexTable(where, partial(pa.memory_map, str(self.location.path / index)))
         tag = facts.tag or str(asset.get("file:checksum", ""))
         cache: BlockCache = MemoryCache() if self._cache is None or not tag else FolderCache(self._cache, where, tag)
-        blocks = BlockFile(self._reader, index, facts.size, facts.tag, cache)
+        blocks = Blocks(self._reader, index, facts.size, facts.tag, cache)
         try:
             blocks.fetch([(max(0, facts.size - 2**16), 2**16)])
         except NoPartsError:
-            return IndexTable(where, pa.BufferReader(self._reader.read(index) or b""))
+            return IndexTable(where, partial(pa.BufferReader, self._reader.read(index) or b""))
         self._files.append(blocks)
-        return IndexTable(where, blocks)
+        return IndexTable(where, lambda: pa.PythonFile(BlockFile(blocks), mode="r"), blocks)
 
     def _crawl(self, href: str, name: str) -> MemoryTable:
         text = f"{self.absolute(href)}: the collection has no index ({layout.index(name)}): reading all its items"

@@ -3,25 +3,30 @@
 Rows are numbered in the order of the index. Groups of rows are what is read at once.
 """
 
-from collections.abc import Iterator, Sequence
+import bisect
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from catalog_builder.errors import DamagedError
-from catalog_builder.search.blocks import BlockFile
+from catalog_builder.search.blocks import Blocks
+from catalog_builder.search.groups import GroupReader
 from catalog_builder.search.places import Boxes, Mask, Place, may_meet
 from catalog_builder.search.times import Interval
+
+Dates = npt.NDArray[np.datetime64]
 
 ROW = "__row__"
 """Column of row numbers in what is read."""
 _DECODED = 8
 """Groups of rows that are kept as they were read: some 6 MB each."""
+DATE_FIELDS = ("datetime", "start_datetime", "end_datetime")
 BBOX_FIELDS = {4: ("xmin", "ymin", "xmax", "ymax"), 6: ("xmin", "ymin", "zmin", "xmax", "ymax", "zmax")}
 
 
@@ -79,20 +84,20 @@ class MemoryTable:
 class IndexTable:
     """A stac-geoparquet file. Of one far away only what is needed is fetched."""
 
-    def __init__(self, where: str, source: pa.NativeFile | BlockFile) -> None:
-        """Read the footer. Raises ``DamagedError`` where it is no index."""
-        self._where = where
-        self._blocks = source if isinstance(source, BlockFile) else None
+    def __init__(self, where: str, source: Callable[[], Any], blocks: Blocks | None = None) -> None:
+        """Read the footer of what ``source`` opens, anew for each thread; ``blocks`` fetches what lies far away.
+
+        Raises ``DamagedError`` where it is no index.
+        """
+        self._where, self._blocks = where, blocks
         with self._told():
-            self._file = pq.ParquetFile(pa.PythonFile(source, mode="r") if self._blocks else source)
-            self._metadata = self._file.metadata
-            self._schema = self._file.schema_arrow
+            self._file = GroupReader(source)
+        self._metadata, self._schema = self._file.metadata, self._file.schema
         if missing := {"id", "bbox", "geometry", "assets", "links"} - set(self._schema.names):
             raise DamagedError(f"{where}: no index of items: it has no {', '.join(sorted(missing))}")
         sizes = [self._metadata.row_group(group).num_rows for group in range(self._metadata.num_row_groups)]
         self._starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
         self._leaves = [self._metadata.schema.column(leaf).path for leaf in range(self._metadata.num_columns)]
-        self._ranges: dict[str, tuple[list[Any], list[Any]]] = {}
         self._decoded: dict[tuple[int, tuple[str, ...]], pa.Table] = {}
         """The groups read last, in that order."""
 
@@ -110,7 +115,7 @@ class IndexTable:
         """Give the groups that may hold what is asked for, by the statistics in the footer."""
         found: Mask = np.ones(len(self._starts) - 1, dtype=bool)
         if places:
-            least, greatest = (self._corners(side) for side in (0, 1))
+            least, greatest = self._corners
             for place in places:
                 found &= may_meet(place, least, greatest)
         if interval is not None:
@@ -131,33 +136,34 @@ class IndexTable:
             )
         self._fetch(groups, columns)
         with self._told():
-            table = self._file.read_row_groups(list(groups), columns=list(columns))
-            return table.select(columns).append_column(ROW, numbers)
+            return self._file.read(groups, columns).append_column(ROW, numbers)
 
     def take(self, rows: npt.NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
         """Read columns of some rows, in the order given, a group at a time."""
         group_of = np.searchsorted(self._starts, rows, side="right") - 1
         groups = [int(group) for group in np.unique(group_of)]
-        self._fetch([group for group in groups if (group, tuple(columns)) not in self._decoded], columns)
         parts, order = [], []
-        for group in groups:
+        for group, table in zip(groups, self._decoded_groups(groups, tuple(columns)), strict=True):
             mine = np.flatnonzero(group_of == group)
-            parts.append(self._decode(group, tuple(columns)).take(pa.array(rows[mine] - self._starts[group])))
+            parts.append(table.take(pa.array(rows[mine] - self._starts[group])))
             order.append(mine)
         if not parts:
             return self._schema.empty_table().select(columns)
-        return pa.concat_tables(parts).take(pa.array(np.argsort(np.concatenate(order))))
+        table, places = pa.concat_tables(parts), np.concatenate(order)
+        # To put rows of so many columns in another order takes longer than to find that they are in order.
+        return table if (np.diff(places) > 0).all() else table.take(pa.array(np.argsort(places)))
 
-    def _decode(self, group: int, columns: tuple[str, ...]) -> pa.Table:
-        """Read columns of a group, and keep them for the next page or the next look at the same place."""
-        table = self._decoded.pop((group, columns), None)
-        if table is None:
-            with self._told():
-                table = self._file.read_row_group(group, columns=list(columns)).select(columns)
-        self._decoded[group, columns] = table
-        if len(self._decoded) > _DECODED:
-            del self._decoded[next(iter(self._decoded))]
-        return table
+    def _decoded_groups(self, groups: Sequence[int], columns: tuple[str, ...]) -> list[pa.Table]:
+        """Read columns of groups, and keep some for the next page or the next look at the same place."""
+        missing = [group for group in groups if (group, columns) not in self._decoded]
+        self._fetch(missing, columns)
+        with self._told():
+            fresh = dict(zip(missing, self._file.decode(missing, columns), strict=True))
+        tables = [fresh[group] if group in fresh else self._decoded.pop((group, columns)) for group in groups]
+        self._decoded |= {(group, columns): table for group, table in zip(groups, tables, strict=True)}
+        for key in list(self._decoded)[:-_DECODED]:
+            del self._decoded[key]
+        return tables
 
     def _fetch(self, groups: Sequence[int], columns: Sequence[str]) -> None:
         """Fetch all that will be read at once, instead of one piece after the other."""
@@ -174,48 +180,57 @@ class IndexTable:
 
     # --- statistics ---------------------------------------------------------------------------------------------------
 
-    def _range(self, leaf: str) -> tuple[list[Any], list[Any]]:
+    def _statistics(self, leaf: str) -> tuple[list[Any], list[Any]]:
         """Give the least and the greatest value of a column in each group; None where nobody knows."""
-        if leaf not in self._ranges:
-            number = self._leaves.index(leaf)
-            pairs = [
-                self._bounds(self._metadata.row_group(group).column(number).statistics)
-                for group in range(self._metadata.num_row_groups)
-            ]
-            self._ranges[leaf] = ([least for least, _ in pairs], [greatest for _, greatest in pairs])
-        return self._ranges[leaf]
+        number = self._leaves.index(leaf)
+        found: tuple[list[Any], list[Any]] = ([], [])
+        for group in range(self._metadata.num_row_groups):
+            statistics = self._metadata.row_group(group).column(number).statistics
+            known = statistics is not None and statistics.has_min_max
+            found[0].append(statistics.min if known else None)
+            found[1].append(statistics.max if known else None)
+        return found
 
-    @staticmethod
-    def _bounds(statistics: Any) -> tuple[Any, Any]:
-        if statistics is None or not statistics.has_min_max:
-            return None, None
-        return statistics.min, statistics.max
+    @cached_property
+    def _corners(self) -> tuple[Boxes, Boxes]:
+        """Least and greatest corners of the boxes of each group; NaN where nobody knows."""
+        pairs = [self._statistics(f"bbox.{name}") for name in BBOX_FIELDS[4]]
+        sides = [[np.array(pair[side], dtype=np.float64) for pair in pairs] for side in (0, 1)]
+        least, greatest = (Boxes(west=west, south=south, east=east, north=north) for west, south, east, north in sides)
+        return least, greatest
 
-    def _corners(self, side: int) -> Boxes:
-        numbers = {
-            name: np.array(self._range(f"bbox.{name}")[side], dtype=np.float64)
-            for name in ("xmin", "ymin", "xmax", "ymax")
-        }
-        return Boxes(west=numbers["xmin"], south=numbers["ymin"], east=numbers["xmax"], north=numbers["ymax"])
+    @cached_property
+    def _dates(self) -> tuple[Dates, Dates]:
+        """First and last date of each group, of all the dates that items have; NaT where nobody knows."""
+        pairs = [self._statistics(name) for name in DATE_FIELDS if name in self._leaves]
+        empty = np.full(len(self._starts) - 1, "NaT", dtype="datetime64[us]")
+        first, last = ([_dates(pair[side]) for pair in pairs] for side in (0, 1))
+        return np.fmin.reduce([*first, empty]), np.fmax.reduce([*last, empty])
+
+    @cached_property
+    def _ids(self) -> tuple[list[Any], list[Any]]:
+        """First and last id of each group."""
+        return self._statistics("id")
 
     def _may_be_in(self, interval: Interval) -> Mask:
         """An item's time begins no earlier than its earliest date, and ends no later than its latest."""
-        dates = [name for name in ("datetime", "start_datetime", "end_datetime") if name in self._leaves]
-        found = np.zeros(len(self._starts) - 1, dtype=bool)
-        for group in range(len(found)):
-            known = [(self._range(name)[0][group], self._range(name)[1][group]) for name in dates]
-            least = [first for first, _ in known if first is not None]
-            greatest = [last for _, last in known if last is not None]
-            found[group] = not least or _overlaps(interval, min(least), max(greatest))
+        first, last = self._dates
+        found: Mask = np.ones(len(first), dtype=bool)
+        if interval.start is not None:
+            found &= ~(last < np.datetime64(interval.start.replace(tzinfo=None)))
+        if interval.end is not None:
+            found &= ~(first > np.datetime64(interval.end.replace(tzinfo=None)))
         return found
 
     def _may_have(self, ids: Sequence[str]) -> Mask:
-        """Ids may lie in the stretch of those of a group."""
-        least, greatest = self._range("id")
-        pairs = zip(least, greatest, strict=True)
-        return np.array(
-            [first is None or any(first <= one <= last for one in ids) for first, last in pairs], dtype=bool
-        )
+        """Sorted ids may lie in the stretch of those of a group."""
+        least, greatest = self._ids
+        found = np.zeros(len(least), dtype=bool)
+        for group, (first, last) in enumerate(zip(least, greatest, strict=True)):
+            # The first of the sorted ids that is not before the group must not be behind it.
+            place = 0 if first is None else bisect.bisect_left(ids, first)
+            found[group] = first is None or (place < len(ids) and ids[place] <= last)
+        return found
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -226,8 +241,9 @@ class IndexTable:
             raise DamagedError(f"{self._where}: cut or damaged, or no Parquet file at all: {said}") from error
 
 
-def _overlaps(interval: Interval, first: datetime, last: datetime) -> bool:
-    return (interval.end is None or first <= interval.end) and (interval.start is None or last >= interval.start)
+def _dates(moments: Sequence[datetime | None]) -> Dates:
+    plain = [None if moment is None else moment.replace(tzinfo=None) for moment in moments]
+    return np.array(plain, dtype="datetime64[us]")
 
 
 def column(table: pa.Table, name: str, kind: pa.DataType) -> Any:
