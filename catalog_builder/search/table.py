@@ -128,12 +128,10 @@ class IndexTable:
         """Read columns of all rows of groups."""
         rows = [np.arange(self._starts[group], self._starts[group + 1]) for group in groups]
         numbers = pa.array(np.concatenate(rows) if rows else np.arange(0))
-        if not columns or not groups:
-            return (
-                self._schema.empty_table().select(columns).append_column(ROW, numbers[:0])
-                if columns
-                else pa.table({ROW: numbers})
-            )
+        if not columns:
+            return pa.table({ROW: numbers})
+        if not groups:
+            return self._schema.empty_table().select(columns).append_column(ROW, numbers)
         self._fetch(groups, columns)
         with self._told():
             return self._file.read(groups, columns).append_column(ROW, numbers)
@@ -143,10 +141,13 @@ class IndexTable:
         group_of = np.searchsorted(self._starts, rows, side="right") - 1
         groups = [int(group) for group in np.unique(group_of)]
         parts, order = [], []
-        for group, table in zip(groups, self._decoded_groups(groups, tuple(columns)), strict=True):
-            mine = np.flatnonzero(group_of == group)
-            parts.append(table.take(pa.array(rows[mine] - self._starts[group])))
-            order.append(mine)
+        # Items of one page, sorted by something else than their place, may lie in a thousand groups.
+        for start in range(0, len(groups), _DECODED):
+            some = groups[start : start + _DECODED]
+            for group, table in zip(some, self._decoded_groups(some, tuple(columns)), strict=True):
+                mine = np.flatnonzero(group_of == group)
+                parts.append(table.take(pa.array(rows[mine] - self._starts[group])))
+                order.append(mine)
         if not parts:
             return self._schema.empty_table().select(columns)
         table, places = pa.concat_tables(parts), np.concatenate(order)
