@@ -216,12 +216,12 @@ Examples:
     help="Mirror of the STAC schemas by host and path [env: STAC_SCHEMAS_DIR]. Default: the network, kept in a cache.",
 )
 @click.option("--clients", is_flag=True, help="Read sampled tiles with GDAL, rasterio, odc-stac and stackstac, too.")
-@click.option("--sample", type=click.IntRange(min=1), default=3, show_default=True, help="Tiles of each collection.")
+@click.option("--sample", type=click.IntRange(min=1), help="With --clients: tiles of each collection. Default: 3.")
 @_jobs_option
 @_json_option
 @_quiet_option
 def check(
-    release: Path, schemas: Path | None, clients: bool, sample: int, jobs: int | None, as_json: bool, quiet: bool
+    release: Path, schemas: Path | None, clients: bool, sample: int | None, jobs: int | None, as_json: bool, quiet: bool
 ) -> None:
     """Hold RELEASE against STAC, against its templates' promises and against its own bytes.
 
@@ -232,6 +232,8 @@ def check(
     from catalog_builder.executor import default_jobs, open_executor
     from catalog_builder.schemas import SchemaStore
 
+    if sample is not None and not clients:
+        raise UsageError("--sample goes with --clients")
     store = SchemaStore(mirror=schemas, cache=_cache_folder() / "schemas")
     progress = TileProgress(sys.stderr, quiet=quiet)
     workers = jobs or default_jobs()
@@ -240,8 +242,9 @@ def check(
     if clients:
         from catalog_builder.check.clients import check_clients
 
-        progress.note(f"reading {sample} tiles of each collection with GDAL, rasterio, odc-stac and stackstac")
-        findings = [*findings, *check_clients(release, sample=sample)]
+        tiles = sample or 3
+        progress.note(f"reading {tiles} tiles of each collection with GDAL, rasterio, odc-stac and stackstac")
+        findings = [*findings, *check_clients(release, sample=tiles)]
     if as_json:
         _print_json([finding.document() for finding in findings])
     else:
@@ -488,6 +491,8 @@ def search(
     from catalog_builder.readers import locate
     from catalog_builder.search.query import Question, find_items
 
+    if folder == Path():
+        raise UsageError("--download: name a folder")
     if assets and folder is None:
         raise UsageError("--asset goes with --download; --hrefs names its own")
     chosen = [name for name, given in (("--json", as_json), ("--geojson", form), ("--hrefs", hrefs)) if given]

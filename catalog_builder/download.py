@@ -4,16 +4,20 @@ A file appears by rename when all its bytes have the SHA-256 that its item state
 was.
 """
 
+import fcntl
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from catalog_builder import layout, manifest
+from catalog_builder.bucket import ObjectFacts
 from catalog_builder.errors import DamagedError, ReleaseError, RemoteError, UsageError
 from catalog_builder.location import FolderLocation, Location
-from catalog_builder.readers import Reader, open_reader
+from catalog_builder.readers import NoPartsError, Reader, open_reader
 from catalog_builder.transfer import Progress, in_threads
 
 _CHUNK = 4 * 2**20
@@ -80,8 +84,9 @@ def download(location: Location, wanted: Sequence[Wanted], folder: Path, progres
     Raises ``DamagedError`` where bytes are not those of the SHA-256, ``RemoteError`` where the release cannot be read,
     ``ReleaseError`` where the folder cannot be written, ``UsageError`` where it is the release itself.
     """
-    if isinstance(location, FolderLocation) and folder.resolve() == location.path.resolve():
-        raise UsageError(f"{folder}: is the release itself; name another folder")
+    if isinstance(location, FolderLocation) and folder.resolve().is_relative_to(location.path.resolve()):
+        raise UsageError(f"{folder}: is the release itself, or lies in it; name another folder")
+    wanted = list({one.href: one for one in wanted}.values())
     reader = open_reader(location)
     progress.start(len(wanted), sum(one.size or 0 for one in wanted))
     results: list[tuple[str, int]] = []
@@ -121,6 +126,27 @@ def _is_whole(path: Path, wanted: Wanted) -> bool:
     return manifest.hash_file(path)[1] == wanted.sha256
 
 
+@contextmanager
+def _alone(part: Path) -> Iterator[BinaryIO]:
+    """Open a part to go on with. Raises ``ReleaseError`` where another download is at work on it."""
+    with part.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ReleaseError(f"{part}: another download is at work on it; wait for it") from error
+        yield file
+
+
+def _go_on(reader: Reader, href: str, facts: ObjectFacts, file: BinaryIO) -> None:
+    """Fetch what a part lacks."""
+    file.seek(0, os.SEEK_END)
+    while (at := file.tell()) < facts.size:
+        data = reader.range(href, at, min(_CHUNK, facts.size - at), facts.tag)
+        if not data:
+            raise RemoteError(f"{href}: ends after {at:,} bytes of {facts.size:,}")
+        file.write(data)
+
+
 def _fetch(reader: Reader, wanted: Wanted, part: Path) -> int | None:
     """Fetch a file to ``part``, from where it ends if it is there; None where the release has no such file."""
     facts = reader.facts(wanted.href)
@@ -128,15 +154,16 @@ def _fetch(reader: Reader, wanted: Wanted, part: Path) -> int | None:
         return None
     if wanted.size is not None and facts.size != wanted.size:
         raise DamagedError(f"{wanted.href}: has {facts.size:,} bytes, its item says {wanted.size:,}")
-    known = wanted.sha256 is not None
-    with part.open("ab" if known else "wb") as file:
-        while (at := file.tell()) < facts.size:
-            data = reader.range(wanted.href, at, min(_CHUNK, facts.size - at), facts.tag)
-            if not data:
-                raise RemoteError(f"{wanted.href}: ends after {at:,} bytes of {facts.size:,}")
-            file.write(data)
+    with _alone(part) as file:
+        if wanted.sha256 is None:  # nobody could tell whether what is there is a part of it
+            file.truncate(0)
+        try:
+            _go_on(reader, wanted.href, facts, file)
+        except NoPartsError:
+            file.truncate(0)
+            file.write(reader.read(wanted.href) or b"")
     size, sha256 = manifest.hash_file(part)
-    if known and sha256 != wanted.sha256:
+    if wanted.sha256 is not None and sha256 != wanted.sha256:
         part.unlink()
         raise DamagedError(f"{wanted.href}: its bytes are not those that its item states; run the same command again")
     return size

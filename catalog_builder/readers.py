@@ -134,14 +134,17 @@ class WebReader:
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 with self._request("GET", href, {"Range": f"bytes={start}-{start + length - 1}"}) as answer:
-                    if answer.status == 200 and start == 0 and int(answer.headers.get("Content-Length", -1)) <= length:
-                        return answer.read()
-                    if answer.status == 200:
-                        raise NoPartsError(f"{where}: the server gives no parts of a file (Range); use another server")
-                    if answer.status != 206:
-                        raise RemoteError(f"{where}: the server answers {answer.status}")
                     if tag is not None and answer.headers.get("ETag", tag) != tag:
                         raise ChangedError(f"{where}: was replaced while it was read; try again")
+                    size = answer.headers.get("Content-Length", "")
+                    if answer.status == 200 and not (start == 0 and size.isdecimal() and int(size) <= length):
+                        raise NoPartsError(f"{where}: the server gives no parts of a file (Range); use another server")
+                    if answer.status not in (200, 206):
+                        raise RemoteError(f"{where}: the server answers {answer.status}")
+                    if answer.status == 206 and not answer.headers.get("Content-Range", "").startswith(
+                        f"bytes {start}-"
+                    ):
+                        raise RemoteError(f"{where}: the server gives other bytes than it was asked for")
                     return b"".join(_limited(answer.stream(_CHUNK, decode_content=False), length, where))
             except HTTPError:
                 if attempt < _ATTEMPTS:
@@ -179,7 +182,7 @@ class WebReader:
             url = f"{self._url}/{quote(href)}"
             # An answer to HEAD has no body whose end would give its connection back.
             headers = {**_CHECKSUM_MODE, **(more or {})}
-            retries = self._retries if self._was_reached else self._retries.new(connect=1)
+            retries = self._retries if self._was_reached else self._retries.new(connect=1, read=1)
             answer = self._pool.request(method, url, headers=headers, retries=retries, preload_content=method == "HEAD")
             self._was_reached = True
             return answer

@@ -859,3 +859,30 @@ def test_tiles_of_full_size(tmp_path: Path) -> None:
         chips = load.TileSamples(item, chip=256)
         with rasterio.open(path(item, "s2")) as dataset:
             assert same(chips[6]["pixels"]["s2"], dataset.read(window=Window(512, 256, 256, 256)))
+
+
+@pytest.mark.parametrize("window", [(0.5, 0.5, 4, 4), (0, 0, 4), (0, 0, "4", 4)], ids=str)
+def test_a_window_is_four_whole_numbers(items: list[Item], window: Any) -> None:
+    with pytest.raises(UsageError, match="not four whole numbers"):
+        load.to_numpy(items[0], window=window)
+
+
+def test_items_of_one_id_are_two_items(ventoux: list[Item], items: list[Item]) -> None:
+    """Ids are unique in a collection alone."""
+    first, second = absolute(ventoux[0]), absolute(ventoux[1])
+    wanted = load.to_xarray([first, second], ["srtm"]).sizes
+    assert load.to_xarray([first, {**second, "id": first["id"]}], ["srtm"]).sizes == wanted
+    other = absolute(of_area(items, "cape_fear")[0])
+    with pytest.raises(UsageError, match="items of 2 CRS"):
+        load.to_xarray([first, {**other, "id": first["id"]}], ["s2"])
+
+
+def test_a_file_in_another_crs_or_with_other_bands_is_refused(ventoux: list[Item]) -> None:
+    document = absolute(ventoux[0])
+    document["properties"]["proj:code"] = document["assets"]["srtm"]["proj:code"] = "EPSG:32630"
+    with pytest.raises(RasterError, match="CRS EPSG:32631, but its item says EPSG:32630"):
+        load.to_numpy(document, ["srtm"])
+    document = absolute(ventoux[0])
+    document["assets"]["s2"]["bands"].reverse()
+    with pytest.raises(RasterError, match="bands"):
+        load.to_numpy(document, ["s2.B04"])

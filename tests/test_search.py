@@ -4,6 +4,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import catalog_builder
 from catalog_builder import index, layout
 from catalog_builder.errors import DamagedError, RemoteError, UsageError
 from catalog_builder.location import FolderLocation
+from catalog_builder.search import release as release_module
 from catalog_builder.search.client import ReleaseIO
 from catalog_builder.search.release import NoIndexWarning, Release
 from tests.search_cases import (
@@ -211,7 +213,9 @@ def test_all_together(
         and test(item) is True
         and (not wanted or item["id"] in wanted)
     ]
-    asked = {"bbox": box, "datetime": f"{start or '..'}/..", "filter": node, "ids": wanted}
+    asked: dict[str, Any] = {"bbox": box, "datetime": f"{start or '..'}/..", "filter": node}
+    if wanted:
+        asked["ids"] = wanted
     assert sorted(ids(client.search(**asked))) == sorted(expected)
 
 
@@ -244,7 +248,7 @@ def test_items_are_pystac_items(client: pystac_client.Client) -> None:
 
 def test_client_is_the_real_one(client: pystac_client.Client, items: list[Item]) -> None:
     """The whole of pystac_client works, and none of it warns."""
-    assert type(client) is pystac_client.Client
+    assert isinstance(client, pystac_client.Client)
     assert [one.id for one in client.get_collections()] == ["france", "usa"]
     usa = client.get_collection("usa")
     assert usa is not None
@@ -341,6 +345,53 @@ def test_refused_with_a_reason(client: pystac_client.Client, search: dict[str, A
         ids(client.search(**search))
 
 
+@pytest.mark.parametrize(
+    ("search", "says"),
+    [
+        ({"query": ["gsd=5", "dream:valid_percent~50"]}, "no comparison such as"),
+        ({"query": ["dream:valid_percent>=90", "dream:valid_percent>=10"]}, "asked twice"),
+        ({"intersects": {"type": "Feature", "geometry": None}}, "the feature has no geometry"),
+        ({"ids": []}, "ids: asks for none"),
+        ({"collections": ()}, "collections: asks for none"),
+        ({"filter": ""}, "neither CQL2 text nor JSON"),
+        ({"filter": {}}, "neither CQL2 text nor JSON"),
+        ({"filter": True}, "neither CQL2 text nor JSON"),
+        ({"max_items": 0}, "max_items 0: not a number from 1"),
+        ({"limit": "10"}, "limit '10': not a number from 1"),
+        ({"datetime": "foo"}, "invalid datetime component"),
+        ({"datetime": "2021-02-30"}, "search:"),
+        ({"filter": "(" * 30_000}, "longer than"),
+        ({"filter": "(" * 5_000 + "gsd=1" + ")" * 5_000}, "more than 250"),
+        ({"filter": "not " * 4_000 + "gsd=1"}, "more than 250"),
+        ({"query": {"gsd": {"eq": 2**63}}}, "search:"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_what_pystac_client_would_leave_out_is_refused(
+    client: pystac_client.Client, search: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(UsageError, match=says):
+        ids(client.search(**search))
+
+
+def test_query_as_text(client: pystac_client.Client, items: list[Item]) -> None:
+    found = ids(client.search(query=["dream:row>=3", "dream:row<9", '{"gsd": {"eq": 10}}']))
+    wanted = [one["id"] for one in items if 3 <= value(one, "dream:row") < 9 and value(one, "gsd") == 10]
+    assert sorted(found) == sorted(wanted)
+
+
+def test_many_quoted_dates_are_no_nesting(client: pystac_client.Client) -> None:
+    names = ", ".join(f"'2019-01-{number:02}'" for number in range(1, 300))
+    assert ids(client.search(filter=f"id IN ({names})")) == []
+
+
+def test_threads_may_share_a_client(client: pystac_client.Client, items: list[Item]) -> None:
+    names = [item["id"] for item in items[::3]]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda name: ids(client.search(ids=[name])), names))
+    assert found == [[name] for name in names]
+
+
 def test_unknown_parameter_is_refused(client: pystac_client.Client) -> None:
     search = client.search()
     search._parameters["q"] = "toulouse"
@@ -382,6 +433,46 @@ def test_without_index_all_items_are_read_and_it_is_said(copy: Path, items: list
         warnings.simplefilter("error")
         assert len(ids(client.search(collections=["usa"], filter='"eo:cloud_cover" < 10'))) > 0
         assert len(ids(client.search(collections=["france"]))) == 150
+
+
+def test_what_was_read_item_by_item_is_read_again(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (copy / layout.index("usa")).rename(copy / "aside")
+    client = catalog_builder.open(copy)
+    with pytest.warns(NoIndexWarning):
+        assert len(ids(client.search(collections=["usa"]))) == 150
+    (copy / "aside").rename(copy / layout.index("usa"))
+    monkeypatch.setattr(release_module, "_KEPT_SECONDS", -1.0)
+    assert len(ids(client.search(collections=["usa"]))) == 150, "and without a warning"
+
+
+def test_index_replaced_or_cut_under_a_client(copy: Path, items: list[Item]) -> None:
+    """What was opened is read to its end, and a cut file is an error, not the end of the process."""
+    client = catalog_builder.open(copy)
+    assert client.search().matched() == len(items)
+    path = copy / layout.index("usa")
+    shutil.copy(copy / layout.index("france"), copy / "other")
+    size = path.stat().st_size
+    (copy / "other").replace(path)
+    assert len(ids(client.search(collections=["usa"], limit=10))) == 150
+    other = catalog_builder.open(copy)
+    with pytest.raises(DamagedError):
+        ids(other.search(collections=["usa"]))
+    france = copy / layout.index("france")
+    with france.open("r+b") as file:
+        file.truncate(size // 4)
+    with pytest.raises(DamagedError, match="cut or damaged"):
+        ids(client.search(collections=["france"], sortby="dream:row", fields=["-geometry"]))
+
+
+def test_collections_across_the_antimeridian(copy: Path) -> None:
+    def move(document: dict[str, Any]) -> None:
+        document["extent"]["spatial"]["bbox"] = [[174, -20, -175, -10]]
+
+    rewrite(copy / layout.collection("usa"), move)
+    client = catalog_builder.open(copy)
+    for box in ((176, -19, 178, -11), (170, -30, -170, 30), (-180, -20, -178, -10)):
+        assert "usa" in [one.id for one in client.collection_search(bbox=box).collections()]
+    assert [one.id for one in client.collection_search(bbox=[0, -20, 10, -10]).collections()] == ["france"]
 
 
 def test_without_index_items_are_the_same(copy: Path, client: pystac_client.Client) -> None:

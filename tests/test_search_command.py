@@ -1,6 +1,8 @@
 """``catalog-builder search``: what it prints, what it brings, what it says of mistakes."""
 
+import fcntl
 import hashlib
+import io
 import json
 import shutil
 import subprocess
@@ -12,11 +14,15 @@ import pystac
 import pytest
 from click.testing import CliRunner, Result
 
+from catalog_builder import download as downloads
 from catalog_builder import layout
 from catalog_builder.cli import main
+from catalog_builder.download import Wanted, download
+from catalog_builder.location import FolderLocation
+from catalog_builder.progress import ObjectProgress
 from tests.bench import Bench, tree
 from tests.search_cases import make_items, write_release
-from tests.test_search_remote import served
+from tests.test_search_remote import answering, served
 
 
 def run(*words: object) -> Result:
@@ -94,6 +100,9 @@ def test_intersects_by_file_and_by_text(made: Path, tmp_path: Path) -> None:
         (("--bbox", "0", "10", "5", "0"), "south"),
         (("--datetime", "20x"), "invalid datetime component: 20x"),
         (("--query", "gsd"), "no comparison such as gsd=10"),
+        (("--query", "dream:area<>area_0", "--query", "dream:area<>area_1"), "asked twice"),
+        (("--filter", ""), "neither CQL2 text nor JSON"),
+        (("--download", ""), "name a folder"),
         (("--query", "dream:valid>9"), "the nearest is 'dream:valid_percent'"),
         (("--query", "gsd=ten"), "gsd is a number"),
         (("--filter", "gsd ="), "expected"),
@@ -195,6 +204,40 @@ def test_download_mistakes(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     result = run(bench.release, "--download", tmp_path / "file" / "below", "-q")
     assert "cannot write" in said(result)
+
+
+def test_download_into_the_release_is_refused(bench: Bench) -> None:
+    before = tree(bench.release)
+    assert "lies in it" in said(run(bench.release, "--download", bench.release / "tiles", "-q"))
+    assert tree(bench.release) == before
+
+
+def test_two_downloads_into_one_folder(bench: Bench, tmp_path: Path) -> None:
+    """The one that comes second to a file says so, and harms nothing."""
+    target = tmp_path / "tiles"
+    name = next(bench.release.glob("*/*/*/s2.tif")).relative_to(bench.release)
+    part = (target / name).with_name("s2.tif.part")
+    part.parent.mkdir(parents=True)
+    with part.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert "another download is at work" in said(run(bench.release, "--download", target, "--asset", "s2", "-q"))
+    assert run(bench.release, "--download", target, "--asset", "s2").exit_code == 0
+    assert hashes(target) == part_of(bench.release, "s2")
+
+
+def test_a_file_named_twice_is_brought_once(bench: Bench, tmp_path: Path) -> None:
+    href = next(bench.release.glob("*/*/*/s2.tif")).relative_to(bench.release).as_posix()
+    wanted = [Wanted(href=href)] * 3
+    report = download(FolderLocation(path=bench.release), wanted, tmp_path / "x", ObjectProgress(io.StringIO()))
+    assert (report.files, report.present) == (1, 0)
+
+
+def test_download_from_a_server_without_ranges(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(downloads, "_CHUNK", 100)
+    with answering(200, b"", bench.release) as url:
+        result = run(url, "--download", tmp_path / "tiles", "--asset", "s2")
+    assert result.exit_code == 0, result.output
+    assert hashes(tmp_path / "tiles") == part_of(bench.release, "s2")
 
 
 def test_killed_download_goes_on(bench: Bench, tmp_path: Path) -> None:

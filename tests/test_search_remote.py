@@ -160,6 +160,16 @@ def test_index_replaced_while_it_is_read(large: Path, tmp_path: Path) -> None:
             ids(client.search(filter='"dream:valid_percent" > 200'))
 
 
+def test_damaged_cache_is_done_without(large: Path, tmp_path: Path) -> None:
+    with served(large) as url:
+        found = ids(catalog_builder.open(url, cache=tmp_path).search(bbox=[-180, -90, 180, 0]))
+        blocks = [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert blocks
+        for path in blocks:
+            path.write_bytes(bytes(path.stat().st_size))
+        assert ids(catalog_builder.open(url, cache=tmp_path).search(bbox=[-180, -90, 180, 0])) == found
+
+
 def test_unwritable_cache_is_done_without(url: str, items: list[Item], tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where a folder should be")
     assert catalog_builder.open(url, cache=tmp_path / "cache").search().matched() == len(items)

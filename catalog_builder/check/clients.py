@@ -80,7 +80,11 @@ def check_clients(release: Path, *, sample: int = 3, seed: int = 0) -> list[Find
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what clients say of libraries of theirs is no finding
         for path in sorted(release.glob(f"*/{layout.COLLECTION}")):
-            for item in _sample(path, sample, draw):
+            chosen = _sample(path, sample, draw)
+            if not chosen:
+                href = path.relative_to(release).as_posix()
+                found.append(Finding(href=href, rule="client-fails", message="has no item that a client could read"))
+            for item in chosen:
                 found += _check_item(release.resolve(), item)
     return sorted(found)
 
@@ -157,6 +161,8 @@ def _check_item(release: Path, path: Path) -> Iterator[Finding]:
     ) as error:
         yield Finding(href=href, rule="client-fails", message=f"not an item that clients could read: {_words(error)}")
         return
+    if not tile.assets:
+        yield Finding(href=href, rule="client-fails", message="has no raster that a client could read")
     for asset in tile.assets.values():
         file = Path(asset.href).resolve()
         inside = file.relative_to(release).as_posix() if file.is_relative_to(release) else href

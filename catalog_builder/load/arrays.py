@@ -1,5 +1,6 @@
 """Tiles as numpy arrays: the short way from a file to training."""
 
+import operator
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
@@ -13,6 +14,7 @@ from catalog_builder.errors import RasterError, UsageError
 from catalog_builder.load.access import Access, open_href
 from catalog_builder.load.bands import BandRef, select
 from catalog_builder.load.tiles import TileAsset, read_item
+from catalog_builder.raster import crs_name
 from catalog_builder.template import same_nodata
 
 Box: TypeAlias = tuple[int, int, int, int]
@@ -71,7 +73,10 @@ def as_window(box: Box | None, shape: tuple[int, int]) -> Window | None:
     """Turn a box into a window. Raises ``UsageError`` where it leaves the tile."""
     if box is None:
         return None
-    row, column, height, width = box
+    try:
+        row, column, height, width = map(operator.index, box)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"window {box}: not four whole numbers (row, column, height, width)") from error
     if min(row, column) < 0 or min(height, width) < 1 or row + height > shape[0] or column + width > shape[1]:
         raise UsageError(
             f"window {box}: (row, column, height, width) lies not inside a tile of {shape[0]} x {shape[1]}"
@@ -92,6 +97,11 @@ def invalid(pixels: npt.NDArray[Any], nodata: float | None) -> npt.NDArray[np.bo
 def check_header(asset: TileAsset, dataset: DatasetReader) -> None:
     """Hold a file against its item. Raises ``RasterError`` for a difference that would give other pixels."""
     grid = asset.grid
+    if dataset.crs is None or crs_name(dataset.crs) != grid.crs:
+        _same(asset, "CRS", None if dataset.crs is None else crs_name(dataset.crs), grid.crs)
+    names = tuple(band.name for band in asset.bands)
+    if all(dataset.descriptions) and all(names):
+        _same(asset, "bands", tuple(dataset.descriptions), names)
     _same(asset, "shape", tuple(dataset.shape), grid.shape)
     _same(asset, "types of bands", dataset.dtypes, tuple(band.data_type for band in asset.bands))
     told = Affine(*grid.transform)

@@ -1,7 +1,7 @@
 """The one grid on which many tiles lie; arithmetic only."""
 
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from itertools import islice
 
 from catalog_builder.errors import UsageError
@@ -17,15 +17,15 @@ def common_grid(items: Sequence[TileItem], assets: Sequence[str]) -> Grid:
     Raises ``UsageError``, saying how to split the items, where they differ in CRS or resolution or are shifted by part
     of a pixel.
     """
-    grids = {item.id: [item.assets[key].grid for key in assets if key in item.assets] for item in items}
-    found = {name: own for name, own in grids.items() if own}
-    _check_one("CRS", {name: own[0].crs for name, own in found.items()}, "item.properties['proj:code']")
-    every = [grid for own in found.values() for grid in own]
-    _check_one("sizes of pixels", {name: _size(own[0]) for name, own in found.items()}, "item.collection_id")
+    grids = [[item.assets[key].grid for key in assets if key in item.assets] for item in items]
+    found = [own for own in grids if own]
+    _check_one("CRS", [own[0].crs for own in found], "item.properties['proj:code']")
+    every = [grid for own in found for grid in own]
+    _check_one("sizes of pixels", [_size(own[0]) for own in found], "item.collection_id")
     first = every[0]
     if any((grid.crs, _size(grid)) != (first.crs, _size(first)) for grid in every):
         raise UsageError("assets of one item differ in CRS or size of pixels: load them one by one")
-    _check_one("grids", {name: _origin(own[0], first) for name, own in found.items()}, "item.properties['dream:area']")
+    _check_one("grids", [_origin(own[0], first) for own in found], "item.properties['dream:area']")
     boxes = [grid.bounds for grid in every]
     left, top = min(box[0] for box in boxes), max(box[3] for box in boxes)
     right, bottom = max(box[2] for box in boxes), min(box[1] for box in boxes)
@@ -47,8 +47,8 @@ def _origin(grid: Grid, first: Grid) -> str:
     return f"shifted by {x:.3f}, {y:.3f} pixels"
 
 
-def _check_one(what: str, values: Mapping[str, Hashable], key: str) -> None:
-    counts = Counter(values.values())
+def _check_one(what: str, values: Sequence[Hashable], key: str) -> None:
+    counts = Counter(values)
     if len(counts) > 1:
         listed = ", ".join(f"{value} ({count})" for value, count in islice(counts.most_common(), 6))
         more = ", …" if len(counts) > 6 else ""

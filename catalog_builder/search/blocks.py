@@ -20,6 +20,7 @@ BLOCK_BYTES = 2**17
 _LARGEST_REQUEST = 64
 """Blocks that one request asks for."""
 _THREADS = 8
+_DIGEST_BYTES = 16
 
 
 class BlockCache(Protocol):
@@ -68,7 +69,10 @@ class FolderCache:
     def get(self, number: int) -> bytes | None:
         """Give a block that is kept."""
         with suppress(OSError):
-            return (self._folder / str(number)).read_bytes()
+            kept = (self._folder / str(number)).read_bytes()
+            digest, data = kept[:_DIGEST_BYTES], kept[_DIGEST_BYTES:]
+            # A power failure may leave a file with its length and without its bytes.
+            return data if digest == _digest(data) else None
         return None
 
     def put(self, number: int, data: bytes) -> None:
@@ -78,10 +82,14 @@ class FolderCache:
             handle, name = tempfile.mkstemp(dir=self._folder)
             try:
                 with os.fdopen(handle, "wb") as file:
-                    file.write(data)
+                    file.write(_digest(data) + data)
                 Path(name).replace(self._folder / str(number))
             except OSError:
                 Path(name).unlink(missing_ok=True)
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=_DIGEST_BYTES).digest()
 
 
 class Blocks:

@@ -4,12 +4,14 @@ pystac_client sends requests through a StacApiIO. This one reads the release's d
 API it understands, and answers the requests to its two endpoints, which no server has.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import orjson
 from pystac import Link
-from pystac_client import Client
+from pystac_client import Client, CollectionSearch, ItemSearch
 from pystac_client.collection_search import collection_matches
 from pystac_client.conformance import ConformanceClasses
 from pystac_client.exceptions import APIError
@@ -17,11 +19,11 @@ from pystac_client.mixins import QUERYABLES_REL
 from pystac_client.stac_api_io import StacApiIO
 
 from catalog_builder import layout
-from catalog_builder.errors import RemoteError, UsageError
+from catalog_builder.errors import CatalogBuilderError, DamagedError, RemoteError, UsageError
 from catalog_builder.search import engine
-from catalog_builder.search.places import parse_bbox
+from catalog_builder.search.places import Boxes, Place, boxes_meet, parse_bbox
 from catalog_builder.search.release import Release
-from catalog_builder.search.request import PAGE, SearchRequest, parse_request
+from catalog_builder.search.request import PAGE, SearchRequest, check_arguments, parse_request
 from catalog_builder.search.times import parse_interval
 
 _SEARCH, _COLLECTIONS, _ITEMS, _QUERYABLES = "search", "collections", "items", "queryables"
@@ -37,7 +39,33 @@ _UNDERSTOOD = (
 
 def open_release(release: Release) -> Client:
     """Open a release. Raises ``UsageError`` or ``RemoteError`` where there is none."""
-    return Client.open(release.absolute(layout.CATALOG), stac_io=ReleaseIO(release))
+    return ReleaseClient.open(release.absolute(layout.CATALOG), stac_io=ReleaseIO(release))
+
+
+class ReleaseClient(Client):
+    """pystac_client's own, but for this: what it would leave out silently is refused, with a ``UsageError``."""
+
+    def search(self, **asked: Any) -> ItemSearch:
+        """Ask for items; see ``pystac_client.Client.search``. Raises ``UsageError``."""
+        given = check_arguments(asked)
+        with _told():
+            return super().search(**given)
+
+    def collection_search(self, **asked: Any) -> CollectionSearch:
+        """Ask for collections; see ``pystac_client.Client.collection_search``. Raises ``UsageError``."""
+        with _told():
+            return super().collection_search(**asked)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """pystac_client has no errors of its own for what it cannot read."""
+    try:
+        yield
+    except CatalogBuilderError:
+        raise
+    except Exception as error:
+        raise UsageError(f"search: {error}") from error
 
 
 class ReleaseIO(StacApiIO):
@@ -49,6 +77,13 @@ class ReleaseIO(StacApiIO):
         self._found: engine.Found | None = None
 
     # --- as StacApiIO ------------------------------------------------------------------------------------------------
+
+    def stac_object_from_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """Make an object of a document; catalogs are clients."""
+        made = super().stac_object_from_dict(*args, **kwargs)
+        if type(made) is Client:  # pystac_client names its class there, and leaves no choice
+            made.__class__ = ReleaseClient
+        return made
 
     def read_text(self, source: Any, *args: Any, **kwargs: Any) -> str:
         """Read a document, or the answer to a request, as text."""
@@ -125,17 +160,16 @@ class ReleaseIO(StacApiIO):
         if unknown := sorted(set(given) - {"bbox", "datetime", "q", "limit"}):
             known = "bbox, datetime, q and limit"
             raise UsageError(f"collection search: {', '.join(unknown)}: not supported; supported are {known}")
-        bbox = given.get("bbox")
+        bbox, place = given.get("bbox"), None
         if bbox is not None:
-            bbox = tuple(bbox.split(",") if isinstance(bbox, str) else bbox)
-            parse_bbox(bbox)
-            bbox = tuple(map(float, bbox))
+            place = parse_bbox(bbox.split(",") if isinstance(bbox, str) else bbox)
         if "datetime" in given:
             parse_interval(str(given["datetime"]))
         found = [
             self._collection(href, document)
             for href, document in self.release.collections()
-            if collection_matches(document, bbox, given.get("datetime"), given.get("q"))
+            if (place is None or _lies_at(document, place))
+            and collection_matches(document, None, given.get("datetime"), given.get("q"))
         ]
         return {"collections": found, "links": [], "numberMatched": len(found), "numberReturned": len(found)}
 
@@ -191,3 +225,14 @@ class ReleaseIO(StacApiIO):
             raise UsageError(f"collections: there is no {', '.join(sorted(unknown))}; there are {', '.join(known)}")
         wanted = [name for name in known if request.collections is None or name in request.collections]
         return [self.release.table(*known[name]) for name in wanted]
+
+
+def _lies_at(collection: Mapping[str, Any], place: Place) -> bool:
+    """Tell whether one of the boxes of a collection's extent, of which the first holds all others, touches a place."""
+    try:
+        boxes = collection["extent"]["spatial"]["bbox"]
+        corners = [[*box[:2], *box[len(box) // 2 :][:2]] for box in boxes[1:] or boxes]
+        west, south, east, north = np.array(corners, dtype=np.float64).T
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedError(f"{collection.get('id')}: has no spatial extent that could be read") from error
+    return bool(boxes_meet(place, Boxes(west=west, south=south, east=east, north=north)).any())

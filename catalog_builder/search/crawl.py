@@ -50,11 +50,13 @@ def _items(read: Read, document: str, seen: set[str]) -> Iterator[str]:
         if href is None or href in seen:
             continue
         if link.get("rel") == "item":
+            seen.add(href)
             yield href
         elif link.get("rel") == "child":
             catalogs.append(href)
     for href in catalogs:
-        yield from _items(read, href, seen)
+        if href not in seen:
+            yield from _items(read, href, seen)
 
 
 def _read_item(read: Read, href: str) -> dict[str, Any]:

@@ -64,7 +64,10 @@ def find(request: SearchRequest, collections: Sequence[Collection]) -> Found:
     names = resolve(request, collections)
     tables, numbers = [], []
     for number, collection in enumerate(collections):
-        table = _search(request, collection, names)
+        try:
+            table = _search(request, collection, names)
+        except (pa.ArrowException, OverflowError) as error:
+            raise UsageError(f"search: cannot be computed: {' '.join(str(error).split())[:120]}") from error
         tables.append(table)
         numbers.append(np.full(table.num_rows, number, dtype=np.int64))
     which = np.concatenate(numbers) if numbers else np.arange(0)

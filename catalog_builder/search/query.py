@@ -1,7 +1,6 @@
 """A search as the command line asks it, and what it tells people of what was found."""
 
 import itertools
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 
 from pystac_client import Client, ItemSearch
 
-from catalog_builder.errors import CatalogBuilderError, UsageError
+from catalog_builder.errors import UsageError
 from catalog_builder.location import Location
 from catalog_builder.search.client import open_release
 from catalog_builder.search.release import Release
@@ -17,8 +16,6 @@ from catalog_builder.search.release import Release
 _HEADER = ("id", "collection", "time", "valid %", "assets")
 _LOOKED_AT = 100
 """Rows by which the widths of columns are chosen."""
-_COMPARISON = re.compile(r"([^<>=]+)(>=|<=|<>|=|>|<)(.*)", re.DOTALL)
-_SIGNS = {">=": "gte", "<=": "lte", "<>": "neq", "=": "eq", ">": "gt", "<": "lt"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,36 +85,19 @@ def find_items(location: Location, question: Question, cache: Path | None = None
     """Ask a release. Raises ``UsageError`` or ``RemoteError``."""
     release = Release(location, cache)
     client = open_release(release)
-    try:
-        search = client.search(
-            collections=list(question.collections) or None,
-            ids=list(question.ids) or None,
-            bbox=question.bbox,
-            intersects=question.intersects,
-            datetime=question.datetime,
-            query=_comparisons(question.query) or None,
-            filter=question.filter,
-            sortby=question.sortby,
-            max_items=question.limit,
-            limit=None if question.limit is None else min(question.limit, 1000),
-        )
-    except CatalogBuilderError:
-        raise
-    except Exception as error:  # pystac_client has no errors of its own for what it cannot read
-        raise UsageError(f"search: {error}") from error
+    search = client.search(
+        collections=list(question.collections) or None,
+        ids=list(question.ids) or None,
+        bbox=question.bbox,
+        intersects=question.intersects,
+        datetime=question.datetime,
+        query=list(question.query) or None,
+        filter=question.filter,
+        sortby=question.sortby,
+        max_items=question.limit,
+        limit=None if question.limit is None else min(question.limit, 1000),
+    )
     return FoundItems(release, client, search, question.limit)
-
-
-def _comparisons(texts: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Read comparisons such as ``gsd=10``, which pystac_client would leave out where it does not understand them."""
-    query: dict[str, dict[str, str]] = {}
-    for text in texts:
-        match = _COMPARISON.fullmatch(text)
-        if match is None:
-            raise UsageError(f"--query {text!r}: no comparison such as gsd=10 or 'dream:valid_percent>=99'")
-        name, sign, value = (part.strip() for part in match.groups())
-        query.setdefault(name, {})[_SIGNS[sign]] = value
-    return query
 
 
 def _short(item: dict[str, Any]) -> dict[str, Any]:
@@ -148,7 +128,8 @@ def _row(item: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _extent(collection: Any) -> str:
-    west, south, *_, east, north = collection.extent.spatial.bboxes[0]
+    box = collection.extent.spatial.bboxes[0]
+    (west, south), (east, north) = box[:2], box[len(box) // 2 :][:2]
     times: Sequence[Any] = collection.extent.temporal.intervals[0]
     start, end = ("" if one is None else f"{one:%Y-%m-%d}" for one in times)
     return f"{collection.id} lies within {west:.4g} {south:.4g} {east:.4g} {north:.4g}, {start} to {end}"

@@ -6,12 +6,12 @@ minute elsewhere, which is as long as a published release lets them be kept.
 
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pyarrow as pa
 
@@ -22,7 +22,7 @@ from catalog_builder.readers import NoPartsError, open_reader
 from catalog_builder.search.blocks import BlockCache, BlockFile, Blocks, FolderCache, MemoryCache
 from catalog_builder.search.crawl import crawl
 from catalog_builder.search.engine import Collection
-from catalog_builder.search.table import IndexTable, MemoryTable
+from catalog_builder.search.table import IndexTable, ItemTable, MemoryTable
 
 _KEPT_SECONDS = 60.0
 _INDEX_ROLE = "collection-mirror"
@@ -52,13 +52,15 @@ class Release:
         self._base = _base(location)
         self._max_age = 0.0 if isinstance(location, FolderLocation) else _KEPT_SECONDS
         self._documents: dict[str, _Kept] = {}
-        self._tables: dict[str, Collection] = {}
-        self._files: list[Blocks] = []
+        self._tables: dict[str, tuple[str, Collection]] = {}
+        """Of each collection what its document says of the index, and its items."""
+        self._files: dict[str, Blocks] = {}
+        self._fetched = 0
 
     @property
     def fetched(self) -> int:
         """Bytes of indexes that were fetched from afar."""
-        return sum(file.fetched for file in self._files)
+        return self._fetched + sum(file.fetched for file in self._files.values())
 
     # --- addresses ---------------------------------------------------------------------------------------------------
 
@@ -68,7 +70,10 @@ class Release:
 
     def relative(self, address: str) -> str | None:
         """Give the href of an address inside the release, else None."""
-        return address.removeprefix(self._base) if address.startswith(self._base) else None
+        if not address.startswith(self._base):
+            return None
+        href = address.removeprefix(self._base)
+        return unquote(href) if "://" in self._base else href
 
     # --- documents ---------------------------------------------------------------------------------------------------
 
@@ -85,12 +90,15 @@ class Release:
             if kept is not None and tag is not None and tag == kept.tag:
                 kept.seen = moment
                 return kept.document
+        kept = _Kept(document=self._read(href), tag=tag, seen=moment)
+        self._documents[href] = kept
+        return kept.document
+
+    def _read(self, href: str) -> dict[str, Any]:
         data = self._reader.read(href)
         if data is None:
             raise RemoteError(f"{self.absolute(href)}: not there; is it the address of a release?")
-        kept = _Kept(document=_parse(data, self.absolute(href)), tag=tag, seen=moment)
-        self._documents[href] = kept
-        return kept.document
+        return _parse(data, self.absolute(href))
 
     def collections(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Give href and document of all collections."""
@@ -100,7 +108,10 @@ class Release:
         for link in root.get("links", ()):
             href = layout.resolve(str(link.get("href")), layout.CATALOG) if link.get("rel") == "child" else None
             if href is not None and href.endswith(f"/{layout.COLLECTION}"):
-                yield href, self.document(href)
+                document = self.document(href)
+                if document.get("type") != "Collection" or not isinstance(document.get("id"), str):
+                    raise DamagedError(f"{self.absolute(href)}: no STAC collection with an id")
+                yield href, document
 
     # --- tables ------------------------------------------------------------------------------------------------------
 
@@ -108,30 +119,34 @@ class Release:
         """Open the items of a collection: its index, or where there is none all its items, which takes its time."""
         name = str(document.get("id"))
         asset = _index_asset(document)
-        version = f"{name}:{jsonio.digest(asset if asset is not None else document)}"
+        described = f"{name}:{jsonio.digest(asset if asset is not None else document)}"
         known = self._tables.get(name)
-        if known is not None and known.version == version:
-            return known
+        if known is not None and known[0] == described and not self._is_old(known[1].table):
+            return known[1]
         index = None if asset is None else layout.resolve(str(asset.get("href")), href)
-        table = None if index is None or asset is None else self._open_index(index, asset)
+        table: ItemTable | None = None if index is None or asset is None else self._open_index(index, asset)
+        version = described
         if table is None:
-            self._tables[name] = Collection(name, version, self._crawl(href, name))
-        else:
-            self._tables[name] = Collection(name, version, table)
-        return self._tables[name]
+            table, version = self._crawl(href, name), f"{described}:{time.monotonic()}"
+        self._tables[name] = described, Collection(name, version, table)
+        return self._tables[name][1]
+
+    @staticmethod
+    def _is_old(table: ItemTable) -> bool:
+        return isinstance(table, MemoryTable) and time.monotonic() - table.read_at > _KEPT_SECONDS
 
     def _open_index(self, index: str, asset: Mapping[str, Any]) -> IndexTable | None:
         facts = self._reader.facts(index)
         if facts is None:
             return None
         where, described = self.absolute(index), asset.get("file:size")
-        if described is not None and described != facts.size:
+        if isinstance(described, int) and described != facts.size:
             raise DamagedError(
                 f"{where}: has {facts.size:,} bytes, its collection says {described:,}: cut, older or newer than the "
                 "catalog, or of another release; bring both up to date"
             )
         if isinstance(self.location, FolderLocation):
-            return IndexTable(where, partial(pa.memory_map, str(self.location.path / index)))
+            return IndexTable(where, _opened(self.location.path / index, where))
         tag = facts.tag or str(asset.get("file:checksum", ""))
         cache: BlockCache = MemoryCache() if self._cache is None or not tag else FolderCache(self._cache, where, tag)
         blocks = Blocks(self._reader, index, facts.size, facts.tag, cache)
@@ -139,13 +154,27 @@ class Release:
             blocks.fetch([(max(0, facts.size - 2**16), 2**16)])
         except NoPartsError:
             return IndexTable(where, partial(pa.BufferReader, self._reader.read(index) or b""))
-        self._files.append(blocks)
+        if (before := self._files.get(index)) is not None:
+            self._fetched += before.fetched
+        self._files[index] = blocks
         return IndexTable(where, lambda: pa.PythonFile(BlockFile(blocks), mode="r"), blocks)
 
     def _crawl(self, href: str, name: str) -> MemoryTable:
         text = f"{self.absolute(href)}: the collection has no index ({layout.index(name)}): reading all its items"
         warnings.warn(text, NoIndexWarning, stacklevel=2)
-        return MemoryTable(crawl(self.document, href))
+        return MemoryTable(crawl(self._read, href), read_at=time.monotonic())
+
+
+def _opened(path: Path, where: str) -> Callable[[], Any]:
+    """Open a file once for all threads, so that another one put in its place is not mixed with it.
+
+    It is read, not mapped: a mapped file that is cut meanwhile ends the process.
+    """
+    try:
+        file = pa.OSFile(str(path))
+    except OSError as error:
+        raise RemoteError(f"{where}: cannot read: {error}") from error
+    return lambda: file
 
 
 def _base(location: Location) -> str:
@@ -160,10 +189,11 @@ def _base(location: Location) -> str:
     return f"s3://{location.bucket}/{location.key('')}"
 
 
-def _index_asset(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
+def _index_asset(document: Mapping[str, Any]) -> dict[str, Any] | None:
     assets = document.get("assets")
     for asset in assets.values() if isinstance(assets, Mapping) else ():
-        if isinstance(asset, Mapping) and _INDEX_ROLE in (asset.get("roles") or ()):
+        roles = asset.get("roles") if isinstance(asset, dict) else None
+        if isinstance(asset, dict) and isinstance(roles, list) and _INDEX_ROLE in roles:
             return asset
     return None
 
@@ -174,6 +204,10 @@ def _parse(data: bytes, where: str) -> dict[str, Any]:
     except ValueError as error:
         said = "a web page" if data.lstrip()[:1] == b"<" else "no JSON"
         raise DamagedError(f"{where}: is {said}, not a document of a release") from error
-    if not isinstance(document, dict) or not isinstance(document.get("links"), list):
+    if not isinstance(document, dict) or not _are_links(document.get("links")):
         raise DamagedError(f"{where}: is JSON, but no STAC document with links")
     return document
+
+
+def _are_links(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(link, dict) for link in value)

@@ -4,7 +4,8 @@ Nothing that is asked is left out silently: what is not supported, or not unders
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,12 @@ _KNOWN = frozenset(
         "sortby", "fields", "limit", "token",
     }
 )  # fmt: skip
+_COMPARISON = re.compile(r"([^<>=~]+)(>=|<=|<>|=|>|<)(.*)", re.DOTALL)
+_SIGNS = {">=": "gte", "<=": "lte", "<>": "neq", "=": "eq", ">": "gt", "<": "lt"}
+_LONGEST_FILTER, _MOST_NESTS = 20_000, 250
+_NESTS = re.compile(r"[(-]|\bnot\b", re.IGNORECASE)
+"""What makes a parser of CQL2 text go one level deeper."""
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _CRS = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
 
 
@@ -86,6 +93,69 @@ def parse_request(parameters: Mapping[str, Any]) -> SearchRequest:
         token=None if "token" not in given else str(given["token"]),
         key=jsonio.digest({name: value for name, value in given.items() if name not in ("token", "limit")}),
     )
+
+
+def check_arguments(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Hold the arguments of ``pystac_client.Client.search`` to be sound, before it leaves some out silently.
+
+    Gives them as it understands them. Raises ``UsageError``.
+    """
+    given = {name: value for name, value in asked.items() if value is not None}
+    if given.get("ids") == ():  # so Client.get_items asks for all
+        del given["ids"]
+    for name in ("ids", "collections"):
+        if name in given and not isinstance(given[name], str) and isinstance(given[name], Iterable):
+            given[name] = list(given[name])
+        if name in given and not given[name]:
+            raise UsageError(f"{name}: asks for none; leave it out to ask for all")
+    for name in ("limit", "max_items"):
+        if name in given and (not isinstance(given[name], int) or given[name] < 1):
+            raise UsageError(f"{name} {given[name]!r}: not a number from 1")
+    if isinstance(given.get("query"), list):
+        given["query"] = parse_comparisons(given["query"])
+    where = given.get("intersects")
+    if isinstance(where, Mapping) and where.get("type") == "Feature" and not where.get("geometry"):
+        raise UsageError("intersects: the feature has no geometry")
+    if "filter" in given:
+        _check_filter(given["filter"])
+    return given
+
+
+def _check_filter(condition: Any) -> None:
+    """Refuse a filter that says nothing, and one so long that parsers of it would end the process."""
+    if not isinstance(condition, str | Mapping) or not condition or condition in ("", " "):
+        raise UsageError(f"filter {condition!r}: neither CQL2 text nor JSON")
+    if isinstance(condition, str) and len(condition) > _LONGEST_FILTER:
+        raise UsageError(f"filter: longer than {_LONGEST_FILTER:,} characters; write a shorter one, or use ids")
+    if isinstance(condition, str) and len(_NESTS.findall(_QUOTED.sub("", condition))) > _MOST_NESTS:
+        raise UsageError(f"filter: more than {_MOST_NESTS} parentheses, 'not' and '-'; write it as CQL2 JSON")
+
+
+def parse_comparisons(texts: Sequence[Any]) -> dict[str, dict[str, Any]]:
+    """Read comparisons such as ``gsd=10``, or JSON of them.
+
+    Raises ``UsageError`` where pystac_client would leave out what it does not understand, or keep the last of two.
+    """
+    query: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        for name, comparisons in _comparisons(text).items():
+            known = query.setdefault(name, {})
+            if twice := known.keys() & comparisons.keys():
+                raise UsageError(f"query {text!r}: {name} {', '.join(twice)} is asked twice; use a filter with 'and'")
+            known |= comparisons
+    return query
+
+
+def _comparisons(text: Any) -> Mapping[str, Mapping[str, Any]]:
+    if isinstance(text, str) and text.lstrip().startswith("{"):
+        query = _decoded("query", text)
+        if isinstance(query, Mapping) and all(isinstance(inner, Mapping) for inner in query.values()):
+            return query
+    match = _COMPARISON.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        raise UsageError(f"query {text!r}: no comparison such as gsd=10 or 'dream:valid_percent>=99'")
+    name, sign, value = (part.strip() for part in match.groups())
+    return {name: {_SIGNS[sign]: value}}
 
 
 def _plain(given: dict[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Rows are numbered in the order of the index. Groups of rows are what is read at 
 """
 
 import bisect
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -54,8 +55,10 @@ class ItemTable(Protocol):
 class MemoryTable:
     """Items that are all in memory, as one group."""
 
-    def __init__(self, table: pa.Table) -> None:
+    def __init__(self, table: pa.Table, *, read_at: float) -> None:
         self._table = table
+        self.read_at = read_at
+        """When the items were read (seconds of the monotonic clock)."""
 
     @property
     def schema(self) -> pa.Schema:
@@ -100,6 +103,7 @@ class IndexTable:
         self._leaves = [self._metadata.schema.column(leaf).path for leaf in range(self._metadata.num_columns)]
         self._decoded: dict[tuple[int, tuple[str, ...]], pa.Table] = {}
         """The groups read last, in that order."""
+        self._lock = threading.Lock()
 
     @property
     def schema(self) -> pa.Schema:
@@ -156,15 +160,19 @@ class IndexTable:
 
     def _decoded_groups(self, groups: Sequence[int], columns: tuple[str, ...]) -> list[pa.Table]:
         """Read columns of groups, and keep some for the next page or the next look at the same place."""
-        missing = [group for group in groups if (group, columns) not in self._decoded]
+        with self._lock:
+            known = {group: self._decoded[group, columns] for group in groups if (group, columns) in self._decoded}
+        missing = [group for group in groups if group not in known]
         self._fetch(missing, columns)
         with self._told():
-            fresh = dict(zip(missing, self._file.decode(missing, columns), strict=True))
-        tables = [fresh[group] if group in fresh else self._decoded.pop((group, columns)) for group in groups]
-        self._decoded |= {(group, columns): table for group, table in zip(groups, tables, strict=True)}
-        for key in list(self._decoded)[:-_DECODED]:
-            del self._decoded[key]
-        return tables
+            known |= zip(missing, self._file.decode(missing, columns), strict=True)
+        with self._lock:
+            for group, table in known.items():
+                self._decoded.pop((group, columns), None)
+                self._decoded[group, columns] = table
+            for key in list(self._decoded)[:-_DECODED]:
+                del self._decoded[key]
+        return [known[group] for group in groups]
 
     def _fetch(self, groups: Sequence[int], columns: Sequence[str]) -> None:
         """Fetch all that will be read at once, instead of one piece after the other."""
