@@ -38,8 +38,9 @@ def made(items: list[Item], tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
-    with make_server(folder, 0) as server:
+def running(server: ThreadingHTTPServer) -> Iterator[str]:
+    """Run a server in a thread; give its address."""
+    with server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -47,6 +48,12 @@ def served(folder: Path) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    with running(make_server(folder, 0)) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -201,14 +208,8 @@ def answering(status: int, body: bytes, made: Path | None = None, *, ranges: boo
             """Say nothing."""
 
     assert ranges or made
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with running(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
+        yield url
 
 
 @pytest.mark.parametrize(
