@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from catalog_builder import layout, manifest
 from catalog_builder.bucket import ObjectFacts
 from catalog_builder.errors import DamagedError, ReleaseError, RemoteError, UsageError
+from catalog_builder.item import SHA256_MULTIHASH
 from catalog_builder.location import FolderLocation, Location
 from catalog_builder.readers import NoPartsError, Reader, open_reader
 from catalog_builder.transfer import Progress, in_threads
@@ -23,8 +24,6 @@ from catalog_builder.transfer import Progress, in_threads
 _CHUNK = 4 * 2**20
 _THREADS = 8
 _AT_ONCE = 64
-_SHA256 = "1220"
-"""A multihash of SHA-256 begins so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +64,7 @@ def wanted_files(
             seen.add(key)
             if not assets or key in assets:
                 checksum = str(asset.get("file:checksum", ""))
-                sha256 = checksum.removeprefix(_SHA256) if checksum.startswith(_SHA256) else None
+                sha256 = checksum.removeprefix(SHA256_MULTIHASH) if checksum.startswith(SHA256_MULTIHASH) else None
                 yield Wanted(href=_inside(asset["href"], relative), size=asset.get("file:size"), sha256=sha256)
     if seen and (unknown := sorted(set(assets) - seen)):
         raise UsageError(f"no item found has an asset {', '.join(unknown)}; there are {', '.join(sorted(seen))}")

@@ -131,25 +131,20 @@ class WebReader:
         Raises ``ChangedError`` where it no longer has the entity tag, ``NoPartsError`` where the server gives no parts.
         """
         where = f"{self._url}/{href}"
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                with self._request("GET", href, {"Range": f"bytes={start}-{start + length - 1}"}) as answer:
-                    if tag is not None and answer.headers.get("ETag", tag) != tag:
-                        raise ChangedError(f"{where}: was replaced while it was read; try again")
-                    size = answer.headers.get("Content-Length", "")
-                    if answer.status == 200 and not (start == 0 and size.isdecimal() and int(size) <= length):
-                        raise NoPartsError(f"{where}: the server gives no parts of a file (Range); use another server")
-                    if answer.status not in (200, 206):
-                        raise RemoteError(f"{where}: the server answers {answer.status}")
-                    if answer.status == 206 and not answer.headers.get("Content-Range", "").startswith(
-                        f"bytes {start}-"
-                    ):
-                        raise RemoteError(f"{where}: the server gives other bytes than it was asked for")
-                    return b"".join(_limited(answer.stream(_CHUNK, decode_content=False), length, where))
-            except HTTPError:
-                if attempt < _ATTEMPTS:
-                    pause(attempt)
-        raise DamagedError(f"{where}: the answer arrives cut, {_ATTEMPTS} times over")
+
+        def take(answer: urllib3.BaseHTTPResponse) -> bytes:
+            if tag is not None and answer.headers.get("ETag", tag) != tag:
+                raise ChangedError(f"{where}: was replaced while it was read; try again")
+            size, given = answer.headers.get("Content-Length", ""), answer.headers.get("Content-Range", "")
+            if answer.status == 200 and not (start == 0 and size.isdecimal() and int(size) <= length):
+                raise NoPartsError(f"{where}: the server gives no parts of a file (Range); use another server")
+            if answer.status not in (200, 206):
+                raise RemoteError(f"{where}: the server answers {answer.status}")
+            if answer.status == 206 and not given.startswith(f"bytes {start}-"):
+                raise RemoteError(f"{where}: the server gives other bytes than it was asked for")
+            return b"".join(_limited(answer.stream(_CHUNK, decode_content=False), length, where))
+
+        return self._persist(href, take, {"Range": f"bytes={start}-{start + length - 1}"})
 
     def facts(self, href: str) -> ObjectFacts | None:
         """Ask for size, and the SHA-256 where the server is a bucket; None where there is none."""
@@ -166,12 +161,21 @@ class WebReader:
         return
 
     def _get(self, href: str, take: Callable[[Iterator[bytes]], Result], limit: int | None = None) -> Result | None:
+        def take_all(answer: urllib3.BaseHTTPResponse) -> Result | None:
+            if not self._is_there(href, answer.status):
+                return None
+            return take(_limited(answer.stream(_CHUNK, decode_content=False), limit, f"{self._url}/{href}"))
+
+        return self._persist(href, take_all)
+
+    def _persist(
+        self, href: str, take: Callable[[urllib3.BaseHTTPResponse], Result], more: Mapping[str, str] | None = None
+    ) -> Result:
+        """Ask for an object, and ask again where the answer arrives cut."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                with self._request("GET", href) as answer:
-                    if not self._is_there(href, answer.status):
-                        return None
-                    return take(_limited(answer.stream(_CHUNK, decode_content=False), limit, f"{self._url}/{href}"))
+                with self._request("GET", href, more) as answer:
+                    return take(answer)
             except HTTPError:
                 if attempt < _ATTEMPTS:
                     pause(attempt)

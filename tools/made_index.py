@@ -14,6 +14,7 @@ import shapely
 from stac_geoparquet.arrow import parse_stac_items_to_arrow
 
 from catalog_builder import index, jsonio, layout, manifest, template
+from catalog_builder.search.table import BBOX_FIELDS
 from tools.bench_catalog import AREAS_PER_ZONE, COLLECTION, ITEMS_PER_AREA, REFERENCE, make_item, make_plan
 
 _ZONES, _ZONE_WIDTH = 60, 6.0
@@ -54,7 +55,7 @@ def _copies(area: pa.Table, first: int, areas: int, step: int, folder: Path) -> 
         path = folder / f"{number:06d}.arrow"
         with pa.OSFile(str(path), "wb") as target, pa.ipc.new_file(target, table.schema) as part:
             part.write_table(table)
-        yield index.place_order([corners[name] for name in ("xmin", "ymin", "xmax", "ymax")]), path
+        yield index.place_order([corners[name] for name in BBOX_FIELDS[4]]), path
 
 
 def _moved(area: pa.Table, number: int, degrees: float) -> pa.Table:
@@ -66,8 +67,8 @@ def _moved(area: pa.Table, number: int, degrees: float) -> pa.Table:
     coordinates = shapely.get_coordinates(shapes)
     coordinates[:, 0] += np.repeat(shift, shapely.get_num_coordinates(shapes))
     moved = pa.StructArray.from_arrays(
-        [boxes.field(name).to_numpy() + (shift if name[0] == "x" else 0) for name in ("xmin", "ymin", "xmax", "ymax")],
-        names=["xmin", "ymin", "xmax", "ymax"],
+        [boxes.field(name).to_numpy() + (shift if name[0] == "x" else 0) for name in BBOX_FIELDS[4]],
+        names=BBOX_FIELDS[4],
     )
     name = f"area_{number:04d}"
     ids = [f"{name}{one[one.index('_x') :]}" for one in area.column("id").to_pylist()]

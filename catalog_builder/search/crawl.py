@@ -9,6 +9,7 @@ from stac_geoparquet.arrow import parse_stac_items_to_arrow
 
 from catalog_builder import layout
 from catalog_builder.errors import DamagedError
+from catalog_builder.search.table import BBOX_FIELDS
 from catalog_builder.transfer import in_threads
 
 Read = Callable[[str], dict[str, Any]]
@@ -18,7 +19,7 @@ _THREADS = 8
 _EMPTY = pa.schema(
     [
         ("id", pa.string()),
-        ("bbox", pa.struct([(name, pa.float64()) for name in ("xmin", "ymin", "xmax", "ymax")])),
+        ("bbox", pa.struct([(name, pa.float64()) for name in BBOX_FIELDS[4]])),
         ("geometry", pa.binary()),
         ("links", pa.list_(pa.string())),
         ("assets", pa.null()),

@@ -20,7 +20,7 @@ from catalog_builder.errors import UsageError
 from catalog_builder.search import cql, rows
 from catalog_builder.search.fields import Fields
 from catalog_builder.search.places import Mask, Place, boxes_inside, boxes_meet, intersecting
-from catalog_builder.search.request import SearchRequest, SortKey
+from catalog_builder.search.request import SearchRequest
 from catalog_builder.search.table import DATE_FIELDS, ROW, ItemTable, boxes_of, column
 from catalog_builder.search.times import STAMP, Interval, item_ends, meets
 
@@ -74,7 +74,7 @@ def find(request: SearchRequest, collections: Sequence[Collection]) -> Found:
     row_numbers = [table.column(ROW).to_numpy() for table in tables]
     at = np.concatenate(row_numbers).astype(np.int64) if row_numbers else np.arange(0)
     if request.sort and len(at):
-        order = _order(request.sort, tables, names)
+        order = _order(request, tables, names)
         which, at = which[order], at[order]
     return Found(key=_key(request, collections), collections=which, rows=at)
 
@@ -268,9 +268,9 @@ def _at_places(places: Sequence[Place], read: pa.Table, table: ItemTable) -> pa.
 # --- order ------------------------------------------------------------------------------------------------------------
 
 
-def _order(keys: Sequence[SortKey], tables: Sequence[pa.Table], names: Mapping[str, str]) -> npt.NDArray[np.int64]:
+def _order(request: SearchRequest, tables: Sequence[pa.Table], names: Mapping[str, str]) -> npt.NDArray[np.int64]:
     """Give the order of all rows; what lacks a property comes last, equals stay in the order of the index."""
-    wanted = list(dict.fromkeys(names[key.field] for key in keys))
+    wanted = _sort_columns(request, names)
     try:
         sorted_by = pa.concat_tables(
             [pa.table({name: column(table, name, pa.null()) for name in wanted}) for table in tables],
@@ -280,7 +280,7 @@ def _order(keys: Sequence[SortKey], tables: Sequence[pa.Table], names: Mapping[s
         order = pc.sort_indices(
             sorted_by.append_column(ROW, number),
             sort_keys=[
-                *((names[key.field], "descending" if key.descending else "ascending") for key in keys),
+                *((names[key.field], "descending" if key.descending else "ascending") for key in request.sort),
                 (ROW, "ascending"),
             ],
         )
