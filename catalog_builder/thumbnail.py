@@ -4,7 +4,7 @@ Understood of a render: ``assets`` (one), ``bidx`` (one or three bands), ``resca
 (value -> [r, g, b, a]) and ``colormap_name`` (one of COLORMAPS). What is not valid is transparent.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +16,21 @@ from rasterio.enums import Resampling
 from rasterio.io import MemoryFile
 from rasterio.shutil import copy as copy_raster
 
+from catalog_builder import jsonio
 from catalog_builder.raster import gdal_environment, is_valid
 
 SIZE = 256
-"""Pixels a side of a thumbnail."""
+"""Pixels a side of a thumbnail of an item."""
+COLLECTION_SIZE = (512, 384)
+"""Width and height of a thumbnail of a collection, which is a map."""
 _ZLEVEL = 3
 """Twice as fast as 6, for 0.3 % more bytes."""
 
-COLORMAPS: Mapping[str, tuple[tuple[float, tuple[int, int, int]], ...]] = {
-    "gray": ((0, (0, 0, 0)), (1, (255, 255, 255))),
-    "terrain": (
-        (0, (51, 51, 153)),
-        (0.15, (0, 153, 255)),
-        (0.25, (0, 204, 102)),
-        (0.5, (255, 255, 153)),
-        (0.75, (128, 92, 84)),
-        (1, (255, 255, 255)),
-    ),
-}
+COLORMAPS: Mapping[str, Sequence[tuple[float, tuple[int, int, int]]]] = jsonio.read(
+    Path(__file__).with_name("colormaps.json")
+)
 """Places between the low (0) and the high end (1) of the range, and their colours; ``terrain`` as in matplotlib, where
-land begins at a quarter."""
+land begins at a quarter. The explorer has the same file."""
 
 Image = npt.NDArray[np.uint8]
 

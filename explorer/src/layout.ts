@@ -1,0 +1,28 @@
+/** Addresses inside a release; the same layout as `catalog_builder/layout.py`. */
+
+export const CATALOG = "catalog.json";
+
+/** The root of the release that a page shows: `?release=URL`, else the folder above the page's own. */
+export function releaseRoot(page: URL): URL {
+  const asked = page.searchParams.get("release");
+  if (!asked) return new URL("../", page);
+  const url = new URL(asked, page);
+  return url.pathname.endsWith(".json") || url.pathname.endsWith("/") ? new URL("./", url) : new URL(`${url.href}/`);
+}
+
+/** The folder of an item, by its id alone: `ventoux_x0066_y0478` is of the area `ventoux`. */
+export function itemFolder(collection: string, item: string): string {
+  return `${areaFolder(collection, item.replace(/_xm?\d{4,}_ym?\d{4,}$/, ""))}/${item}`;
+}
+
+export function areaFolder(collection: string, area: string): string {
+  return `${collection}/${area}`;
+}
+
+export function itemHref(collection: string, item: string): string {
+  return `${itemFolder(collection, item)}/${item}.json`;
+}
+
+export function assetHref(collection: string, item: string, modality: string): string {
+  return `${itemFolder(collection, item)}/${modality}.tif`;
+}

@@ -1,0 +1,45 @@
+/** What the colours of one modality mean. */
+import { h } from "./dom.ts";
+import type { Modality } from "./modality.ts";
+import { defaultLook, gradient, type Range, rangeOf } from "./paint.ts";
+import { classesOf } from "./words.ts";
+
+const CHANNELS = ["red", "green", "blue"] as const;
+
+export function legend(modality: Modality): HTMLElement {
+  const { render, look, asset } = modality;
+  const own = look.bands.join() === defaultLook(render).bands.join();
+  if (render.colormap && own) return classLegend(modality);
+  const ranges = look.bands.map((band, channel) =>
+    rangeOf(render, look, asset, band, channel, own, (at, value) => modality.cog.isNodata(at, value), modality.sample),
+  );
+  const bands = asset.bands ?? [];
+  if (look.bands.length === 1) {
+    const band = bands[(look.bands[0] ?? 1) - 1];
+    const [low, high] = ends(ranges[0] ?? [0, 1]);
+    const bar = h("span", { class: "ramp" });
+    bar.style.background = gradient(own ? render : { assets: [] });
+    const unit = band?.unit ? ` ${band.unit}` : "";
+    return h("p", { class: "range" }, `${low} `, bar, ` ${high}${unit}`);
+  }
+  const words = look.bands.map((band, channel) => {
+    const [low, high] = ends(ranges[channel] ?? [0, 1]);
+    return `${CHANNELS[channel]} ${bands[band - 1]?.name ?? band} (${low} to ${high})`;
+  });
+  return h("p", { class: "range" }, words.join(", "));
+}
+
+function ends([low, high]: Range): [string, string] {
+  return [String(Number(low.toPrecision(3))), String(Number(high.toPrecision(3)))];
+}
+
+function classLegend({ asset, render }: Modality): HTMLElement {
+  const entries = classesOf(asset).filter((entry) => !entry.nodata && render.colormap?.[entry.value]);
+  const rows = entries.map((entry) => {
+    const [red, green, blue] = render.colormap?.[entry.value] ?? [];
+    const swatch = h("span", { class: "swatch", "aria-hidden": "true" });
+    swatch.style.background = `rgb(${red} ${green} ${blue})`;
+    return h("li", { title: entry.description ?? "" }, swatch, entry.title ?? entry.name ?? String(entry.value));
+  });
+  return h("details", { open: true }, h("summary", {}, "Classes"), h("ul", { class: "classes" }, ...rows));
+}
