@@ -1,6 +1,6 @@
 /** The state of the page as the part of its address after `#`, so that a link can be sent; and back. */
 import { EVERYTHING, type Filter } from "./filters.ts";
-import type { Look, Stretch } from "./paint.ts";
+import { type Look, STRETCHES, type Stretch } from "./paint.ts";
 
 export const COLOURS = ["area", "valid", "split"] as const;
 export type ColourBy = (typeof COLOURS)[number];
@@ -108,15 +108,17 @@ function encodeLook({ bands, stretch }: Look): string {
 function decodeLook(text: string): Look | null {
   const [bands = "", stretch = ""] = text.split(":");
   const numbers = bands.split("-").map(Number);
-  const range = stretch.split("~").map(Number);
-  const known = (["template", "spread", "full"] as const).find((name) => name === stretch);
-  const [low, high] = range;
-  const found: Stretch | null =
-    known ??
-    (range.length === 2 && Number.isFinite(low) && Number.isFinite(high) ? [low as number, high as number] : null);
   const sound =
     (numbers.length === 1 || numbers.length === 3) && numbers.every((band) => Number.isInteger(band) && band > 0);
+  const found = decodeStretch(stretch);
   return sound && found ? { bands: numbers, stretch: found } : null;
+}
+
+function decodeStretch(text: string): Stretch | null {
+  const known = STRETCHES.find((name) => name === text);
+  if (known) return known;
+  const [low, high] = text.split("~").map((part) => (part ? Number(part) : Number.NaN));
+  return low !== undefined && high !== undefined && low < high && Number.isFinite(high - low) ? [low, high] : null;
 }
 
 function day(text: string | null): string {

@@ -32,6 +32,19 @@ export function link(href: string, text: string): Node {
   return h("a", { href: url.href, rel: "noopener noreferrer" }, text);
 }
 
+/** Call `work` at most once in so many milliseconds, and not before they have passed. */
+export function sometimes(milliseconds: number, work: () => void): () => void {
+  let waiting = false;
+  return () => {
+    if (waiting) return;
+    waiting = true;
+    window.setTimeout(() => {
+      waiting = false;
+      work();
+    }, milliseconds);
+  };
+}
+
 /** Call `work` once things have been quiet for some milliseconds. */
 export function later<Args extends unknown[]>(
   milliseconds: number,

@@ -3,7 +3,7 @@ import "ol/ol.css";
 import "./explorer.css";
 import { COLOURS, type ColourBy, decode, encode, MODES, type Mode, type State } from "./address.ts";
 import { colouring } from "./colours.ts";
-import { byId, h, later } from "./dom.ts";
+import { byId, h, sometimes } from "./dom.ts";
 import { sentence } from "./errors.ts";
 import { filterForm } from "./filterform.ts";
 import { type Chosen, choose, type Filter } from "./filters.ts";
@@ -62,7 +62,7 @@ class Explorer {
     const status = byId("status");
     // A link to a tile need not wait for all the others.
     const tile = this.state.tile ? this.showTile() : null;
-    const draw = later(DRAWN_AT_MOST_EVERY, () => this.map.show(null, colouring(this.tiles, this.state.colour)));
+    const draw = sometimes(DRAWN_AT_MOST_EVERY, () => this.map.show(null, colouring(this.tiles, this.state.colour)));
     const indexes = await Promise.all(this.release.collections.map((collection) => openIndex(collection)));
     const total = indexes.reduce((sum, index) => sum + index.rows, 0);
     this.tiles.reserve(total);
@@ -76,6 +76,7 @@ class Explorer {
     this.selection = new SelectionView(byId("selection"), this.release.root, this.tiles, this.state.filter);
     this.filtered();
     this.form();
+    byId("tile").querySelector("nav")?.replaceWith(this.tileBar());
     this.map.whenDrawn(() => {
       document.documentElement.dataset.map = "ready";
       performance.mark("explorer:map");
@@ -118,7 +119,7 @@ class Explorer {
 
   private paint(): void {
     const colours = colouring(this.tiles, this.state.colour);
-    this.map.show(this.chosen.mask, colours);
+    this.map.show(this.chosen.count < this.tiles.count ? this.chosen.mask : null, colours);
     byId("legend").replaceChildren(
       ...colours.legend.map(([colour, meaning]) => {
         const swatch = h("span", { class: "swatch", "aria-hidden": "true" });
@@ -146,11 +147,11 @@ class Explorer {
   }
 
   private fitChosen(): void {
-    const boxes: Float64Array[] = [];
+    const boxes: number[][] = [];
     this.chosen.mask.forEach((chosen, row) => {
-      if (chosen) boxes.push(this.tiles.bbox.subarray(4 * row, 4 * row + 4));
+      if (chosen) boxes.push(Array.from(this.tiles.bbox.subarray(4 * row, 4 * row + 4)));
     });
-    this.map.fit(boxes as unknown as number[][]);
+    this.map.fit(boxes);
   }
 
   private hover(row: number, pixel: readonly number[]): void {
@@ -169,6 +170,12 @@ class Explorer {
     const tile = row < 0 ? null : { collection: this.tiles.collectionOf(row), id: this.tiles.idOf(row) };
     this.set({ tile, view: null }, true);
     void this.showTile();
+  }
+
+  private showOnMap(row: number): void {
+    this.go(-1);
+    this.map.fit([Array.from(this.tiles.bbox.subarray(4 * row, 4 * row + 4))]);
+    this.map.highlight(row);
   }
 
   private async showTile(): Promise<void> {
@@ -225,6 +232,7 @@ class Explorer {
       "nav",
       { "aria-label": "Tiles" },
       h("button", { type: "button", click: () => this.go(-1) }, "← All tiles"),
+      h("button", { type: "button", disabled: row < 0, click: () => this.showOnMap(row) }, "On the map"),
       step("Tile before", -1),
       step("Tile after", 1),
       h("button", { type: "button", click: (event) => void copyLink(event.target as HTMLElement) }, "Copy link"),

@@ -1,7 +1,6 @@
 /** The map of all tiles. */
 import { defaults as defaultControls, ScaleLine } from "ol/control.js";
 import { createEmpty, extend, isEmpty } from "ol/extent.js";
-import TopoJSON from "ol/format/TopoJSON.js";
 import { defaults as defaultInteractions } from "ol/interaction.js";
 import type Layer from "ol/layer/Layer.js";
 import OlTileLayer from "ol/layer/Tile.js";
@@ -15,8 +14,8 @@ import View from "ol/View.js";
 import type { View as Place } from "./address.ts";
 import type { Colouring } from "./colours.ts";
 import { later } from "./dom.ts";
-import { getJson } from "./http.ts";
 import type { Group } from "./index.ts";
+import { readLand } from "./land.ts";
 import type { Tiles } from "./table.ts";
 import { TileMap } from "./tilemap.ts";
 
@@ -29,7 +28,6 @@ const LAND = new Style({ fill: new Fill({ color: "#e4e0d5" }), stroke: new Strok
 const PADDING = [40, 40, 40, 40];
 /** Zoom at which a single tile is shown: its surroundings, too. */
 const CLOSE = 11;
-const WIDEST = 28;
 
 export interface MapEvents {
   readonly open: (row: number) => void;
@@ -137,15 +135,10 @@ export class OverviewMap {
 
 /** Coast and borders. The map is of use without them, so that nobody waits for them, nor hears of their failing. */
 function landLayer(world: URL): Layer {
-  const format = new TopoJSON({ layers: ["countries"] });
-  const source = new VectorSource({
-    attributions: "Made with Natural Earth",
-    loader: (_extent, _resolution, projection) => {
-      getJson(world.href).then(
-        (topology) => source.addFeatures(format.readFeatures(topology, { featureProjection: projection })),
-        () => undefined,
-      );
-    },
-  });
-  return new VectorLayer({ source, style: LAND, renderBuffer: WIDEST, updateWhileInteracting: false });
+  const source = new VectorSource({ attributions: "Made with Natural Earth" });
+  readLand(world).then(
+    (features) => source.addFeatures(features),
+    () => undefined,
+  );
+  return new VectorLayer({ source, style: LAND });
 }

@@ -13,8 +13,9 @@ export interface Look {
   readonly stretch: Stretch;
 }
 
-/** `template`: as its author says; `spread`: the middle 96 % of this tile; `full`: all of it; else from `low` to `high`. */
-export type Stretch = "template" | "spread" | "full" | Range;
+/** `template`: as its author says; `spread`: the middle 96 % of this tile; `full`: all of it; else from low to high. */
+export const STRETCHES = ["template", "spread", "full"] as const;
+export type Stretch = (typeof STRETCHES)[number] | Range;
 
 /** What a modality is drawn by: the render that the template has for it, or a stretch by the statistics. */
 export function renderOf(key: string, asset: Asset, collection: Collection): Render {

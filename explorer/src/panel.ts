@@ -2,6 +2,7 @@
 import { defaults as defaultInteractions } from "ol/interaction.js";
 import OlMap from "ol/Map.js";
 import type View from "ol/View.js";
+import { follow } from "./cursor.ts";
 import { h, link } from "./dom.ts";
 import { sentence } from "./errors.ts";
 import { legend } from "./legend.ts";
@@ -40,7 +41,7 @@ export class Panel {
       class: "screen",
       tabindex: 0,
       role: "application",
-      "aria-label": `${title}: picture of the tile. Arrow keys move it, plus and minus zoom.`,
+      "aria-label": `${title}: picture of the tile. Arrow keys move it, plus and minus zoom; the pixel in the middle is read.`,
     });
     this.values = h("output", { class: "values", "aria-label": `Values of ${name} under the cursor` }, "–");
     this.settings = h("div");
@@ -62,8 +63,7 @@ export class Panel {
       interactions: defaultInteractions({ altShiftDragRotate: false, pinchRotate: false }),
     });
     this.screen.append(this.cross);
-    this.map.on("pointermove", (event) => events.point(event.dragging ? null : event.coordinate));
-    this.screen.addEventListener("pointerleave", () => events.point(null));
+    follow(this.map, this.screen, events.point);
     this.map.on("postrender", () => this.placeCross());
   }
 

@@ -24,6 +24,7 @@ export function bucketOf(root: URL): Bucket | null {
 }
 
 export function asPython(root: URL, tiles: Tiles, filter: Filter): string {
+  if (!collectionsOf(tiles, filter).length) return "# No tile of this release is like that.\n";
   const lines = ["import catalog_builder", ""];
   lines.push(`client = catalog_builder.open(${python(new URL("catalog.json", root).href)})`);
   const given = [...parameters(tiles, filter)];

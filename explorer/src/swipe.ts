@@ -6,6 +6,7 @@ import OlMap from "ol/Map.js";
 import { getRenderPixel } from "ol/render.js";
 import type ImageTile from "ol/source/ImageTile.js";
 import type View from "ol/View.js";
+import { follow } from "./cursor.ts";
 import { h } from "./dom.ts";
 import { sentence } from "./errors.ts";
 import { legend } from "./legend.ts";
@@ -40,7 +41,8 @@ export class Swipe {
       class: "screen",
       tabindex: 0,
       role: "application",
-      "aria-label": "Two modalities of the tile. Arrow keys move them, plus and minus zoom.",
+      "aria-label":
+        "Two modalities of the tile. Arrow keys move them, plus and minus zoom; the pixel in the middle is read.",
     });
     this.slider = h("input", {
       type: "range",
@@ -60,8 +62,7 @@ export class Swipe {
       interactions: defaultInteractions({ altShiftDragRotate: false, pinchRotate: false }),
     });
     screen.append(this.line, this.cross);
-    this.map.on("pointermove", (event) => events.point(event.dragging ? null : event.coordinate));
-    screen.addEventListener("pointerleave", () => events.point(null));
+    follow(this.map, screen, events.point);
     this.map.on("postrender", () => this.placeCross());
     this.show(pair);
   }

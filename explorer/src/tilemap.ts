@@ -129,38 +129,42 @@ export class TileMap {
     );
     context.lineWidth = 1.2 * resolution;
     context.globalAlpha = OPACITY;
-    for (const chosen of [false, true]) {
-      for (const part of inView) this.drawPart(context, part, chosen, view, resolution);
+    const drawn = new Drawn(view, resolution);
+    for (const chosen of this.mask ? [false, true] : [true]) {
+      for (const part of inView) this.drawPart(context, part, chosen, drawn);
     }
     context.globalAlpha = 1;
     if (this.marked >= 0) this.drawMarked(context, resolution);
   }
 
-  private drawPart(
-    context: CanvasRenderingContext2D,
-    part: Part,
-    chosen: boolean,
-    view: readonly number[],
-    resolution: number,
-  ): void {
-    const [west = 0, south = 0, east = 0, north = 0] = view;
-    const smallest = SMALLEST * resolution;
+  private drawPart(context: CanvasRenderingContext2D, part: Part, chosen: boolean, drawn: Drawn): void {
+    const { boxes, mask, colouring } = this;
     const { first, rows } = part.group;
+    const smallest = SMALLEST * drawn.resolution;
+    let current = -2;
     for (let row = first; row < first + rows; row++) {
-      if (Boolean(this.mask && !this.mask[row]) === chosen) continue;
-      const [left, bottom, right, top] = this.box(row);
-      if (left > east || right < west || bottom > north || top < south) continue;
-      const colour = chosen ? (this.colouring.palette[this.colouring.of(row)] ?? INK) : LEFT_OUT;
-      context.fillStyle = colour;
-      if (right - left > OUTLINED * resolution) {
-        this.ask(part);
-        context.strokeStyle = colour;
-        const rings = part.rings?.[row - first];
-        outline(context, rings?.length ? rings : [Float64Array.of(left, bottom, right, bottom, right, top, left, top)]);
+      if (mask && Boolean(mask[row]) !== chosen) continue;
+      const left = boxes[4 * row] as number;
+      const bottom = boxes[4 * row + 1] as number;
+      const right = boxes[4 * row + 2] as number;
+      const top = boxes[4 * row + 3] as number;
+      const colour = chosen ? colouring.of(row) : -1;
+      const wide = Math.max(right - left, smallest);
+      const high = Math.max(top - bottom, smallest);
+      const [x, y] = [(left + right - wide) / 2, (bottom + top - high) / 2];
+      if (!drawn.isNew(x, y, wide, high, colour)) continue;
+      if (colour !== current) {
+        current = colour;
+        context.fillStyle = colouring.palette[colour] ?? LEFT_OUT;
+        context.strokeStyle = context.fillStyle;
+      }
+      if (right - left <= OUTLINED * drawn.resolution) {
+        context.fillRect(x, y, wide, high);
         continue;
       }
-      const [wide, high] = [Math.max(right - left, smallest), Math.max(top - bottom, smallest)];
-      context.fillRect((left + right - wide) / 2, (bottom + top - high) / 2, wide, high);
+      this.ask(part);
+      const rings = part.rings?.[row - first];
+      outline(context, rings?.length ? rings : [Float64Array.of(left, bottom, right, bottom, right, top, left, top)]);
     }
   }
 
@@ -196,6 +200,32 @@ export class TileMap {
       latitude,
     ]);
     return Float64Array.from(fromEPSG4326(flat, undefined, 2, 2));
+  }
+}
+
+/** What one drawing has put where, so that of a thousand tiles on one pixel only one is drawn. */
+class Drawn {
+  private readonly columns: number;
+  private readonly colours: Int16Array;
+
+  constructor(
+    private readonly view: readonly number[],
+    readonly resolution: number,
+  ) {
+    const [west = 0, south = 0, east = 0, north = 0] = view;
+    this.columns = Math.ceil((east - west) / resolution) + 1;
+    this.colours = new Int16Array(this.columns * (Math.ceil((north - south) / resolution) + 1)).fill(-2);
+  }
+
+  /** Whether something is in view, and nothing of its colour stands where it would begin. */
+  isNew(x: number, y: number, wide: number, high: number, colour: number): boolean {
+    const [west = 0, south = 0, east = 0, north = 0] = this.view;
+    if (x > east || x + wide < west || y > north || y + high < south) return false;
+    if (wide > SMALLEST * this.resolution || x < west || y < south) return true;
+    const at = Math.floor((x - west) / this.resolution) + this.columns * Math.floor((y - south) / this.resolution);
+    if (this.colours[at] === colour) return false;
+    this.colours[at] = colour;
+    return true;
   }
 }
 
