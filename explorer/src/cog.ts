@@ -14,8 +14,13 @@ export interface Pixels {
 export interface Level {
   readonly width: number;
   readonly height: number;
+  /** Width and height of its blocks, in pixels. */
+  readonly block: readonly [number, number];
   readonly image: GeoTIFFImage;
 }
+
+/** Bytes that are fetched at once: headers and offsets of a COG come with the first. */
+const AT_ONCE = 1 << 16;
 
 /** Requests of geotiff.js by the page's own words for what goes wrong. */
 class Client extends BaseClient {
@@ -43,6 +48,9 @@ class Answer extends BaseResponse {
 }
 
 export class Cog {
+  /** Decoded blocks by level, column and row: the picture and the values under the cursor are of the same. */
+  private readonly blocks = new Map<string, Promise<Pixels>>();
+
   private constructor(
     readonly url: string,
     /** From the coarsest overview to the image itself. */
@@ -52,15 +60,16 @@ export class Cog {
 
   static async open(url: string, asset: Asset): Promise<Cog> {
     return reading(url, async () => {
-      const tiff: GeoTIFF = await fromCustomClient(new Client(url), { allowFullFile: true });
-      tiff.cache = true; // decoded blocks: the picture and the values under the cursor are of the same
+      const options = { allowFullFile: true, blockSize: AT_ONCE };
+      const tiff: GeoTIFF = await fromCustomClient(new Client(url), options);
       const count = await tiff.getImageCount();
       const images = await Promise.all(Array.from({ length: count }, (_, number) => tiff.getImage(number)));
-      const levels = images
-        .filter((image) => !isMask(image))
-        .map((image) => ({ image, width: image.getWidth(), height: image.getHeight() }))
-        .sort((one, other) => one.width - other.width);
-      return new Cog(url, levels, nodataOf(asset));
+      const levels = images.filter((image) => !isMask(image)).map(levelOf);
+      return new Cog(
+        url,
+        levels.sort((one, other) => one.width - other.width),
+        nodataOf(asset),
+      );
     });
   }
 
@@ -72,19 +81,33 @@ export class Cog {
     return this.levels.at(-1)?.height ?? 0;
   }
 
-  /** Pixels `[left, top, right, bottom]` of a level, right and bottom exclusive. */
-  async read(level: number, window: [number, number, number, number], signal?: AbortSignal): Promise<Pixels> {
-    return reading(this.url, async () => {
-      const image = (this.levels[level] as Level).image;
-      const bands = (await image.readRasters({ window, ...(signal ? { signal } : {}) })) as TypedArray[];
-      return { bands, width: window[2] - window[0], height: window[3] - window[1] };
-    });
+  /** A block of a level, by its column and row among the blocks; at the right and at the bottom it may be smaller. */
+  block(level: number, x: number, y: number): Promise<Pixels> {
+    const name = `${level}/${x}/${y}`;
+    const known = this.blocks.get(name);
+    if (known) return known;
+    const read = reading(this.url, () => readBlock(this.levels[level] as Level, x, y));
+    this.blocks.set(name, read);
+    read.catch(() => this.blocks.delete(name)); // the next one asks again
+    return read;
+  }
+
+  /** All of the coarsest overview, block by block. */
+  async coarsest(): Promise<Pixels[]> {
+    const { width, height, block } = this.levels[0] as Level;
+    const reads: Promise<Pixels>[] = [];
+    for (let y = 0; y * block[1] < height; y++) {
+      for (let x = 0; x * block[0] < width; x++) reads.push(this.block(0, x, y));
+    }
+    return Promise.all(reads);
   }
 
   /** All bands at a column and a row of the image, as stored. */
   async values(column: number, row: number): Promise<number[]> {
-    const { bands } = await this.read(this.levels.length - 1, [column, row, column + 1, row + 1]);
-    return bands.map((band) => Number(band[0]));
+    const finest = this.levels.length - 1;
+    const [wide, high] = (this.levels[finest] as Level).block;
+    const { bands, width } = await this.block(finest, Math.floor(column / wide), Math.floor(row / high));
+    return bands.map((band) => Number(band[(row % high) * width + (column % wide)]));
   }
 
   /** Whether a value of a band means that nothing is there. */
@@ -92,6 +115,18 @@ export class Cog {
     const nodata = this.nodata[band];
     return Number.isNaN(value) || value === nodata;
   }
+}
+
+function levelOf(image: GeoTIFFImage): Level {
+  const block = [image.getTileWidth(), image.getTileHeight()] as const;
+  return { image, block, width: image.getWidth(), height: image.getHeight() };
+}
+
+async function readBlock({ image, block, width, height }: Level, x: number, y: number): Promise<Pixels> {
+  const [left, top] = [x * block[0], y * block[1]];
+  const [right, bottom] = [Math.min(left + block[0], width), Math.min(top + block[1], height)];
+  const bands = (await image.readRasters({ window: [left, top, right, bottom] })) as TypedArray[];
+  return { bands, width: right - left, height: bottom - top };
 }
 
 function isMask(image: GeoTIFFImage): boolean {

@@ -54,7 +54,7 @@ export class Modality {
     readonly grid: Grid,
     readonly cog: Cog,
     /** All of the coarsest overview: what stretches are taken from. */
-    readonly sample: Pixels,
+    readonly sample: readonly Pixels[],
     projection: Projection,
     look: Look | undefined,
     failed: (error: unknown) => void,
@@ -68,11 +68,11 @@ export class Modality {
       transition: 0,
       wrapX: false,
       interpolate: !this.render.colormap,
-      loader: async (z, x, y, { signal }) => {
+      loader: async (z, x, y) => {
         try {
-          return await this.block(z, x, y, signal);
+          return await this.draw(z, x, y);
         } catch (error) {
-          if (!signal?.aborted) failed(error);
+          failed(error);
           throw error;
         }
       },
@@ -96,9 +96,7 @@ export class Modality {
         `${url} has ${cog.width} x ${cog.height} pixels, its item says ${grid.shape[1]} x ${grid.shape[0]}.`,
       );
     }
-    const { width, height } = cog.levels[0] ?? { width: 0, height: 0 };
-    const sample = await cog.read(0, [0, 0, width, height]);
-    return new Modality(key, asset, collection, grid, cog, sample, projection, look, failed);
+    return new Modality(key, asset, collection, grid, cog, await cog.coarsest(), projection, look, failed);
   }
 
   layer(): TileLayer<ImageTile> {
@@ -134,23 +132,10 @@ export class Modality {
     );
   }
 
-  private async block(z: number, x: number, y: number, signal: AbortSignal): Promise<HTMLCanvasElement> {
-    const level = this.cog.levels[z];
-    if (!level) throw new Error(`no level ${z}`);
-    const [wide, high] = [level.image.getTileWidth(), level.image.getTileHeight()];
-    const [left, top] = [x * wide, y * high];
-    const window: [number, number, number, number] = [
-      left,
-      top,
-      Math.min(left + wide, level.width),
-      Math.min(top + high, level.height),
-    ];
-    // A block may be wanted by two maps: one that goes away must not take it from the other.
-    const pixels = await this.cog.read(z, window);
-    signal?.throwIfAborted();
+  private async draw(z: number, x: number, y: number): Promise<HTMLCanvasElement> {
     const canvas = document.createElement("canvas");
-    [canvas.width, canvas.height] = [wide, high];
-    canvas.getContext("2d")?.putImageData(this.painter(pixels), 0, 0);
+    [canvas.width, canvas.height] = this.cog.levels[z]?.block ?? [1, 1];
+    canvas.getContext("2d")?.putImageData(this.painter(await this.cog.block(z, x, y)), 0, 0);
     return canvas;
   }
 }
@@ -164,6 +149,6 @@ function tileGrid(grid: Grid, cog: Cog): TileGrid {
     extent: grid.extent,
     origin: [grid.extent[0], grid.extent[3]],
     resolutions: cog.levels.map((level) => (grid.pixel[0] * cog.width) / level.width),
-    tileSizes: cog.levels.map((level) => [level.image.getTileWidth(), level.image.getTileHeight()]),
+    tileSizes: cog.levels.map((level) => [...level.block]),
   });
 }

@@ -52,7 +52,7 @@ export function makePainter(
   look: Look,
   asset: Asset,
   isNodata: (band: number, value: number) => boolean,
-  sample: Pixels,
+  sample: readonly Pixels[],
 ): Painter {
   const own = look.bands.join() === defaultLook(render).bands.join();
   if (render.colormap && own) return classPainter(render.colormap, isNodata);
@@ -70,7 +70,7 @@ export function rangeOf(
   channel: number,
   own: boolean,
   isNodata: (band: number, value: number) => boolean,
-  sample: Pixels,
+  sample: readonly Pixels[],
 ): Range {
   if (typeof look.stretch !== "string") return look.stretch;
   if (look.stretch === "template") {
@@ -101,12 +101,14 @@ function localRamp([low, high]: Range, asset: Asset, band: number): Range {
 }
 
 function quantiles(
-  sample: Pixels,
+  sample: readonly Pixels[],
   band: number,
   share: number,
   isNodata: (band: number, value: number) => boolean,
 ): Range {
-  const values = Float64Array.from(sample.bands[band] ?? []).filter((value) => !isNodata(band, value));
+  const values = Float64Array.from(sample.flatMap(({ bands }) => Array.from(bands[band] ?? []))).filter(
+    (value) => !isNodata(band, value),
+  );
   if (!values.length) return [0, 1];
   values.sort();
   const at = (place: number) => values[Math.round(place * (values.length - 1))] ?? 0;
