@@ -24,7 +24,8 @@ export function legend(modality: Modality): HTMLElement {
   }
   const words = look.bands.map((band, channel) => {
     const [low, high] = ends(ranges[channel] ?? [0, 1]);
-    return `${CHANNELS[channel]} ${bands[band - 1]?.name ?? band} (${low} to ${high})`;
+    const [colour, name] = [CHANNELS[channel], bands[band - 1]?.name ?? String(band)];
+    return `${colour === name ? name : `${colour} ${name}`} (${low} to ${high})`;
   });
   return h("p", { class: "range" }, words.join(", "));
 }

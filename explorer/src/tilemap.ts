@@ -14,7 +14,7 @@ import type { Tiles } from "./table.ts";
 
 const WORLD = 2 * Math.PI * 6378137;
 /** A tile is drawn no smaller than this, in CSS pixels, so that one area in a country is seen. */
-const SMALLEST = 4;
+const SMALLEST = 6;
 /** From this width on tiles are drawn by their outlines. */
 const OUTLINED = 14;
 const LEFT_OUT = "#c9c9c9";
