@@ -1,7 +1,7 @@
 /** The index of a collection (stac-geoparquet) -> rows of `Tiles`, by byte ranges, one row group after the other. */
 import { type AsyncBuffer, type FileMetaData, parquetMetadataAsync, parquetRead, type RowGroup } from "hyparquet";
 import { wkbToGeojson } from "hyparquet/src/wkb.js";
-import { decompressLz4Raw } from "hyparquet-compressors";
+import { decompressLz4Raw, decompressZstd } from "hyparquet-compressors";
 import { Trouble } from "./errors.ts";
 import { getRange } from "./http.ts";
 import type { Collection } from "./release.ts";
@@ -16,8 +16,11 @@ const TAIL = 1 << 18;
 /** Requests under way at a time: a browser sends no more to one server over HTTP/1.1. */
 const AT_ONCE = 6;
 
-/** What `catalog-builder build` packs an index with; others would make the page larger. */
-const compressors = { LZ4_RAW: decompressLz4Raw };
+/** What `catalog-builder build` packs an index with, and what it did once; others would make the page larger. */
+const compressors = {
+  LZ4_RAW: decompressLz4Raw,
+  ZSTD: (input: Uint8Array, size: number) => decompressZstd(input, new Uint8Array(size)),
+};
 
 /** An index of which the footer is known. */
 export interface Index {
