@@ -165,8 +165,8 @@ def _same_percent(stated: float, count: int, total: int) -> bool:
     return (stated == 100) == (count == total) and abs(stated - exact) <= abs(printed - exact) + 1e-9
 
 
-def png_problem(path: Path, size: int = SIZE) -> str | None:
-    """Say why a file is no PNG of ``size`` x ``size`` pixels, or None where it is one."""
+def png_problem(path: Path, size: tuple[int, int] = (SIZE, SIZE)) -> str | None:
+    """Say why a file is no PNG of a width and a height, or None where it is one."""
     try:
         with warnings.catch_warnings(), gdal_environment():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
@@ -175,4 +175,4 @@ def png_problem(path: Path, size: int = SIZE) -> str | None:
                 dataset.read()
     except RasterioError as error:
         return f"no readable PNG: {_one_line(error, path)}"
-    return None if shape == (size, size) else f"{shape[1]} x {shape[0]} pixels, not {size} x {size}"
+    return None if shape[::-1] == size else f"{shape[1]} x {shape[0]} pixels, not {size[0]} x {size[1]}"

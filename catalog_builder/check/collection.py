@@ -14,6 +14,7 @@ from catalog_builder.errors import TemplateError
 from catalog_builder.item import SHA256_MULTIHASH, THUMBNAIL
 from catalog_builder.manifest import hash_file
 from catalog_builder.template import Template
+from catalog_builder.thumbnail import COLLECTION_SIZE
 
 _SUMMED_UP = ("extent", "summaries", "stac_extensions")
 """Fields that the build makes; the others are the template's, which the collection itself now is."""
@@ -134,5 +135,5 @@ def _check_file(inspector: Inspector, collection: Collection, key: str, asset: d
         inspector.say(collection.href, "asset-size", text)
     if asset.get("file:checksum") != SHA256_MULTIHASH + sha256:
         inspector.say(collection.href, "asset-checksum", f"file:checksum of {key!r} is not that of {href}")
-    if key == THUMBNAIL and (problem := png_problem(path)) is not None:
+    if key == THUMBNAIL and (problem := png_problem(path, COLLECTION_SIZE)) is not None:
         inspector.say(href, "thumbnail", problem)

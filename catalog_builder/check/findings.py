@@ -51,7 +51,7 @@ RULES: Final[Mapping[str, str]] = MappingProxyType(
         "absent": "dream:absent is not what the item lacks",
         "geometry": "an item's geometry is broken, or not the outline of its valid pixels",
         "bbox": "an item's bbox is not the box of its geometry",
-        "thumbnail": "a thumbnail is missing or no PNG of 256 x 256 pixels",
+        "thumbnail": "a thumbnail is missing or no PNG of its size: 256 x 256 pixels, a collection's 512 x 384",
         # Assets.
         "asset-unknown": "an asset's key is not in the collection's item_assets",
         "asset-order": "assets stand in another order than in item_assets",
