@@ -13,10 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from catalog_builder import catalog, index, jsonio, layout, manifest
+from catalog_builder import catalog, index, jsonio, layout, manifest, maps
 from catalog_builder.catalog import AreaSummary
 from catalog_builder.errors import BuildError, CatalogBuilderError, RasterError
 from catalog_builder.executor import in_batches, unordered
+from catalog_builder.explorer import Page
 from catalog_builder.item import sha256_of
 from catalog_builder.manifest import hash_file
 from catalog_builder.plan import Plan, PlannedArea, TileJob
@@ -65,6 +66,8 @@ class BuildReport:
     """Tiles without item, and why."""
     failures: tuple[tuple[str, str], ...]
     """Areas and tiles that could not be built, and why."""
+    explorer: bool
+    """Whether the release has the explorer's page."""
     seconds: float
 
 
@@ -103,15 +106,19 @@ def build(
     window: int = 8,
     keep_going: bool = False,
     make_tile: TileBuilder = build_tile,
+    page: Page | None = None,
 ) -> BuildReport:
     """Build a plan into a release folder. At most ``window`` tiles, or batches of quick ones, are under way at once.
+
+    ``page`` becomes the explorer of the release; without one it keeps the explorer that it has, if any.
+    ``explorer.NO_PAGE`` takes it away.
 
     Raises ``CatalogBuilderError``; the release is then as it was. With ``keep_going``, what cannot be built is reported
     instead, and the release keeps the last good version of it where it has one.
     """
     started = time.monotonic()
     with open_workspace(release) as workspace:
-        builder = _Builder(plan, workspace, executor, progress, window, keep_going, make_tile)
+        builder = _Builder(plan, workspace, executor, progress, window, keep_going, make_tile, page)
         return builder.run(started)
 
 
@@ -127,9 +134,10 @@ class _Builder:
         window: int,
         keep_going: bool,
         make_tile: TileBuilder,
+        page: Page | None,
     ) -> None:
         self.plan, self.workspace, self.executor, self.progress = plan, workspace, executor, progress
-        self.overlay = workspace.overlay
+        self.overlay, self.page = workspace.overlay, page
         self.window, self.keep_going, self.make_tile = window, keep_going, make_tile
         self.failures = [(name, str(error)) for name, error in plan.failures]
         self.left_out: list[tuple[str, str]] = []
@@ -141,7 +149,8 @@ class _Builder:
         if not done:
             raise BuildError(f"{self.workspace.release}: nothing could be built: {self.failures[0][1]}")
         done.sort(key=lambda area: area.folder)
-        files = self._finish_release(done)
+        explorer = self._write_explorer()
+        files = self._finish_release(done, explorer)
         return BuildReport(
             areas=len(done),
             items=sum(area.summary.items for area in done),
@@ -151,6 +160,7 @@ class _Builder:
             files=files,
             left_out=tuple(sorted(self.left_out)),
             failures=tuple(self.failures),
+            explorer=layout.EXPLORER in explorer,
             seconds=time.monotonic() - started,
         )
 
@@ -235,7 +245,7 @@ class _Builder:
 
     # --- the release as a whole -------------------------------------------------------------------------------------
 
-    def _finish_release(self, done: list[_DoneArea]) -> int:
+    def _finish_release(self, done: list[_DoneArea], explorer: dict[str, str]) -> int:
         files: dict[str, str] = {layout.area_manifest(area.collection, area.summary.id): area.manifest for area in done}
         titles: dict[str, str] = {}
         for collection in sorted({area.collection for area in done}):
@@ -243,7 +253,8 @@ class _Builder:
             members = [area for area in done if area.collection == collection]
             files |= self._write_collection(template, members)
             titles[collection] = str(template.document["title"])
-        files |= self._put(layout.CATALOG, jsonio.dumps(catalog.root_document(self.plan.templates.catalog, titles)))
+        root = catalog.root_document(self.plan.templates.catalog, titles, explorer=layout.EXPLORER in explorer)
+        files |= explorer | self._put(layout.CATALOG, jsonio.dumps(root))
         self._put(layout.MANIFEST, manifest.dumps(files))
         self._prune(files, {area.folder for area in done})
         self.progress.note("moving what is new into place")
@@ -270,6 +281,16 @@ class _Builder:
             elif path.is_file() and href != layout.MANIFEST and href not in files:
                 path.unlink()
 
+    def _write_explorer(self) -> dict[str, str]:
+        """Stage the page, or keep the one that is there; what is not in it any more is obsolete."""
+        files: dict[str, str] = {}
+        if self.page is None:
+            self.overlay.unstage(layout.EXPLORER_FOLDER)  # of another page, perhaps
+            return _released_explorer(self.workspace.release)
+        for href, data in self.page.files.items():
+            files |= self._put(href, data)
+        return files
+
     def _write_collection(self, template: Template, areas: list[_DoneArea]) -> dict[str, str]:
         self.progress.note(f"writing collection {template.id}")
         href = layout.collection(template.id)
@@ -277,17 +298,16 @@ class _Builder:
         index_asset = self._write_index(template.id, areas, old.get(catalog.INDEX, {}))
         assets: dict[str, Any] = {catalog.INDEX: index_asset}
         files = {layout.index(template.id): sha256_of(index_asset)}
-        if (data := self._collection_thumbnail(areas)) is not None:
-            files |= self._put(layout.collection_thumbnail(template.id), data)
-            assets["thumbnail"] = catalog.thumbnail_asset(data)
+        picture = self._collection_thumbnail(areas)
+        files |= self._put(layout.collection_thumbnail(template.id), picture)
+        assets["thumbnail"] = catalog.thumbnail_asset(picture)
         root_title = str(self.plan.templates.catalog.get("title", self.plan.templates.catalog["id"]))
         summaries = [area.summary for area in areas]
         document = catalog.collection_document(template, root_title, summaries, assets)
         return files | self._put(href, catalog.check_size(href, jsonio.dumps(document)))
 
-    def _collection_thumbnail(self, areas: list[_DoneArea]) -> bytes | None:
-        href = next((area.summary.thumbnail for area in areas if area.summary.thumbnail), None)
-        return None if href is None else self.overlay.read(href)
+    def _collection_thumbnail(self, areas: list[_DoneArea]) -> bytes:
+        return maps.thumbnail([area.summary for area in areas])
 
     def _put(self, href: str, data: bytes) -> dict[str, str]:
         self.overlay.put(href, data)
@@ -389,6 +409,14 @@ def _complete(area: _DoneArea, overlay: Overlay) -> bool:
             found += 1
             size += file.stat().st_size if path.endswith(cog) else 0
     return found == len(listed) and size == area.summary.size
+
+
+def _released_explorer(release: Path) -> dict[str, str]:
+    """Give the files of the released explorer with their SHA-256; none where it is not whole."""
+    listed = _listed(release / layout.MANIFEST)
+    files = {href: sha256 for href, sha256 in listed.items() if layout.is_explorer_file(href)}
+    is_whole = layout.EXPLORER in files and all((release / href).is_file() for href in files)
+    return files if is_whole else {}
 
 
 def _listed(path: Path) -> dict[str, str]:

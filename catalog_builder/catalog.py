@@ -17,6 +17,7 @@ GEOJSON = str(MediaType.GEOJSON)
 PARQUET = "application/vnd.apache.parquet"
 INDEX = "geoparquet-items"
 """Key of the index among a collection's assets."""
+EXPLORER_TITLE = "Explore the tiles of this release in a browser"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +139,7 @@ def _area_document(
         "title": area.area.title,
         "description": f"{area.area.title}: {summary.items} tiles of {template.document['title']}, in {summary.crs}.",
         "dream:area": area.area.id,
+        **({"dream:split": area.area.split} if area.area.split else {}),
         **({"dream:inputs": inputs} if inputs else {}),
         "dream:summary": summary.document(),
         "links": [
@@ -232,21 +234,26 @@ def thumbnail_asset(data: bytes) -> dict[str, Any]:
     return {
         "href": f"./{layout.THUMBNAIL}",
         "type": str(MediaType.PNG),
-        "title": "Thumbnail: the fullest tile",
+        "title": "Thumbnail: map of the areas",
         "roles": ["thumbnail"],
         "file:size": len(data),
         "file:checksum": SHA256_MULTIHASH + manifest.sha256(data),
     }
 
 
-def root_document(catalog: Mapping[str, Any], collections: Mapping[str, str]) -> dict[str, Any]:
-    """Make the root from its template; ``collections`` are ids and titles of those that have items."""
+def root_document(catalog: Mapping[str, Any], collections: Mapping[str, str], *, explorer: bool) -> dict[str, Any]:
+    """Make the root from its template; ``collections`` are ids and titles of those that have items.
+
+    ``explorer`` says whether the release has the explorer's page.
+    """
     title = str(catalog.get("title", catalog["id"]))
+    pages = [link(RelType.ALTERNATE, f"./{layout.EXPLORER}", EXPLORER_TITLE, MediaType.HTML)] if explorer else []
     return {
         **catalog,
         "links": [
             link(RelType.ROOT, f"./{layout.CATALOG}", title),
             *catalog.get("links", ()),
+            *pages,
             *(
                 link(RelType.CHILD, f"./{layout.collection(name)}", collection_title)
                 for name, collection_title in sorted(collections.items())

@@ -63,7 +63,7 @@ def main() -> None:
     catalog-builder publish release s3://…       make it a bucket that thousands can mirror
     catalog-builder verify s3://…                hold a published release against its manifests
     catalog-builder search release               find items, and download them
-    catalog-builder figures release pictures     draw tiles in all their modalities
+    catalog-builder figures release pictures     draw maps, and tiles in all their modalities
     """  # noqa: D301 - click wants the control character
 
 
@@ -77,6 +77,14 @@ def _templates_option(command: Command) -> Command:
 
 def _jobs_option(command: Command) -> Command:
     return click.option("--jobs", type=click.IntRange(min=1), help="Worker processes. Default: one a core.")(command)
+
+
+def _explorer_option(command: Command) -> Command:
+    return click.option(
+        "--explorer/--no-explorer",
+        default=True,
+        help="Put the explorer, a page for browsers, into explore/ of the release, or leave it out. Default: put.",
+    )(command)
 
 
 def _json_option(command: Command) -> Command:
@@ -139,6 +147,7 @@ Examples:
 @_jobs_option
 @click.option("--scheduler", metavar="ADDRESS", help="Build on the Dask cluster of this scheduler (extra: dask).")
 @click.option("--keep-going", is_flag=True, help="Build all that can be built, list the rest, exit 1.")
+@_explorer_option
 @_json_option
 @_quiet_option
 def build(
@@ -148,6 +157,7 @@ def build(
     jobs: int | None,
     scheduler: str | None,
     keep_going: bool,
+    explorer: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -158,7 +168,8 @@ def build(
     """
     if jobs is not None and scheduler is not None:
         raise UsageError("--jobs and --scheduler exclude each other")
-    report = _build(sources, release, _load_templates(templates), jobs, scheduler, keep_going=keep_going, quiet=quiet)
+    choices = {"keep_going": keep_going, "explorer": explorer, "quiet": quiet}
+    report = _build(sources, release, _load_templates(templates), jobs, scheduler, **choices)
     if as_json:
         _print_json(_report_document(report))
     else:
@@ -176,8 +187,9 @@ Examples:
 )
 @click.argument("directory", type=click.Path(path_type=Path), default=Path("demo-release"))
 @_jobs_option
+@_explorer_option
 @_quiet_option
-def demo(directory: Path, jobs: int | None, quiet: bool) -> None:
+def demo(directory: Path, jobs: int | None, explorer: bool, quiet: bool) -> None:
     """Make a small release of France and the USA from SYNTHETIC rasters in DIRECTORY (default: demo-release).
 
     The rasters come from one seeded landscape an area; nothing in them was measured. They are kept beside the release,
@@ -188,13 +200,14 @@ def demo(directory: Path, jobs: int | None, quiet: bool) -> None:
     progress = TileProgress(sys.stderr, quiet=quiet)
     rasters = directory.with_name(f"{directory.name}_sources")
     sources = write_synthetic_sources(rasters, progress.note)
-    report = _build(sources, directory, _load_templates(None), jobs, None, keep_going=False, quiet=quiet)
+    choices = {"keep_going": False, "explorer": explorer, "quiet": quiet}
+    report = _build(sources, directory, _load_templates(None), jobs, None, **choices)
     _print_report(report, directory)
     click.echo("\nAll of it is synthetic. What to do next:")
     for command, why in (
         (f"check {directory}", "hold it against STAC and against its own files"),
         (f"serve {directory}", "read it over HTTP, as from a bucket"),
-        (f"figures {directory} pictures", "draw tiles in all their modalities"),
+        (f"figures {directory} pictures", "draw maps, and tiles in all their modalities"),
         (f"plan {sources}", "see what a plan looks like; edit the file and build again"),
     ):
         click.echo(f"  {_program()} {command}\n      {why}")
@@ -415,18 +428,25 @@ def policy(url: str, cors: bool) -> None:
 Examples:
   catalog-builder serve release
   catalog-builder serve release --port 8080
+  catalog-builder serve release --browser build/browser
 """
 )
 @click.argument("release", type=click.Path(path_type=Path))
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any that is free.")
-def serve(release: Path, port: int) -> None:
+@click.option(
+    "--browser",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="A STAC Browser that tools/browser made, served at /browser/ beside the release.",
+)
+def serve(release: Path, port: int, browser: Path | None) -> None:
     """Serve RELEASE over HTTP on this machine only, with CORS and byte ranges, as a bucket would.
 
     Prints the links to open; ends with Ctrl-C.
     """
     from catalog_builder.serve import links, make_server
 
-    with make_server(release, port) as server:
+    with make_server(release, port, browser=browser) as server:
         for url in links(server):
             click.echo(url)
         with contextlib.suppress(KeyboardInterrupt):
@@ -589,12 +609,16 @@ Examples:
     "--size", type=click.IntRange(64, 1024), default=384, show_default=True, help="Pixels a side of one modality."
 )
 def figures(release: Path, out: Path, items: tuple[str, ...], size: int) -> None:
-    """Draw items of RELEASE in all their modalities, one PNG an item, into the folder OUT.
+    """Draw RELEASE into the folder OUT: a map of each collection, and items in all their modalities; as PNG.
 
-    Default: the fullest item of each area. Needs Pillow (extra: figures).
+    Default: all maps, and the fullest item of each area. With --item these items alone.
     """
     from catalog_builder.figures import write_figures
+    from catalog_builder.maps import write_maps
 
+    if not items:
+        for path in write_maps(release, out):
+            click.echo(path)
     for path in write_figures(release, out, items, size):
         click.echo(path)
 
@@ -637,20 +661,26 @@ def _build(
     scheduler: str | None,
     *,
     keep_going: bool,
+    explorer: bool,
     quiet: bool,
 ) -> Any:
+    from catalog_builder import explorer as explorers
     from catalog_builder.build import build as run_build
     from catalog_builder.executor import default_jobs, open_executor
     from catalog_builder.workspace import check_target
 
     check_target(release)
+    page = explorers.page() if explorer else explorers.NO_PAGE
     the_plan = _make_plan(sources, templates, quiet=quiet, keep_going=keep_going)
     workers = jobs or default_jobs()
     with open_executor(workers, scheduler) as executor:
         progress = TileProgress(sys.stderr, quiet=quiet)
         # A cluster has more workers than this machine has cores.
         window = 256 if scheduler else 4 * workers
-        return run_build(the_plan, release, executor, progress, window=window, keep_going=keep_going)
+        report = run_build(the_plan, release, executor, progress, window=window, keep_going=keep_going, page=page)
+    if explorer and not report.explorer:
+        progress.note(f"no explorer: {explorers.how_to_add()}")
+    return report
 
 
 def _print_publish_plan(plan: Any, *, as_json: bool) -> None:

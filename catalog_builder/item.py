@@ -61,6 +61,7 @@ class TilePlace:
     template: Template
     area: str
     area_title: str
+    split: str | None = None
     root_title: str
     parent: str
     """Href of the catalog that lists the item."""
@@ -120,6 +121,7 @@ def _properties(place: TilePlace, records: list[AssetRecord]) -> dict[str, Any]:
         "dream:area": place.area,
         "dream:column": tile.column,
         "dream:row": tile.row,
+        **({"dream:split": place.split} if place.split else {}),
         "dream:valid_percent": min(record.cog.valid_percent for record in records),
         **({"dream:absent": absent} if absent else {}),
     }

@@ -12,6 +12,11 @@ COLLECTION = "collection.json"
 MANIFEST = "manifest.sha256"
 THUMBNAIL = "thumbnail.png"
 INDEX_FOLDER = "items"
+EXPLORER_FOLDER = "explore"
+EXPLORER = f"{EXPLORER_FOLDER}/index.html"
+"""The page that shows a release in a browser; a release may be without it."""
+EXPLORER_SUFFIXES = (".css", ".html", ".js", ".json", ".svg", ".txt")
+"""Of the files that the page consists of. They have no folders of their own."""
 WORK_FOLDER = ".build"
 """Where a build keeps what is not yet part of the release; gone when the build has ended well."""
 LOCK = ".publishing.json"
@@ -27,7 +32,9 @@ S3 servers, and ``aws s3 sync --delete`` then removes good objects."""
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _ITEM = re.compile(r"_x(m?\d{4,})_y(m?\d{4,})$")
-_RESERVED = frozenset({"catalog", "collection", "manifest", "thumbnail", INDEX_FOLDER})
+_EXPLORER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_HASHED = re.compile(rf"{EXPLORER_FOLDER}/[A-Za-z0-9_.-]+-[A-Z0-9]{{8}}\.(?:css|js)")
+_RESERVED = frozenset({"catalog", "collection", "manifest", "thumbnail", INDEX_FOLDER, EXPLORER_FOLDER})
 
 
 def id_problem(name: str) -> str | None:
@@ -150,13 +157,32 @@ def asset_file(modality: str) -> str:
     return f"{modality}.tif"
 
 
+def explorer_file(name: str) -> str:
+    """Give the href of a file of the explorer."""
+    return f"{EXPLORER_FOLDER}/{name}"
+
+
+def is_explorer_file(href: str) -> bool:
+    """Tell whether a file is of the explorer, by its place and its name."""
+    folder, _, name = href.partition("/")
+    is_named = _EXPLORER_NAME.fullmatch(name) is not None and name.endswith(EXPLORER_SUFFIXES)
+    return folder == EXPLORER_FOLDER and is_named
+
+
+def is_hashed(href: str) -> bool:
+    """Tell whether the name of a file of the explorer carries a hash of its bytes: other bytes, another name."""
+    return _HASHED.fullmatch(href) is not None
+
+
 def rank(href: str) -> int:
     """Give the step in which a file is published: what is pointed at goes before what points at it.
 
-    0 COGs and pictures, 1 items, 2 indexes, 3 catalogs of rows, 4 of areas, 5 manifests of areas, 6 collections, 7 the
-    root, 8 its manifest. A manifest points at all that it lists.
+    0 COGs, pictures and what the explorer's page loads, 1 items, 2 indexes, 3 catalogs of rows, 4 of areas, 5 manifests
+    of areas, 6 collections and the explorer's page, 7 the root, 8 its manifest. A manifest points at all that it lists.
     """
     depth, (folder, _, _), name = href.count("/"), href.partition("/"), href.rpartition("/")[2]
+    if folder == EXPLORER_FOLDER:
+        return 6 if href == EXPLORER else 0
     if name == MANIFEST:
         return 5 if depth else 8
     if name == CATALOG:

@@ -72,7 +72,7 @@ class PlannedArea:
             {
                 "template": self.template.document,
                 "root": self.root_title,
-                "area": [area.id, area.title, area.required],
+                "area": [area.id, area.title, area.required, area.split],
                 "grid": [self.grid.crs, self.grid.origin, self.grid.rows],
                 "sources": [_source_inputs(planned) for planned in self.sources],
                 "software": software() | {"catalog_builder": __version__},
@@ -91,6 +91,7 @@ class PlannedArea:
             template=self.template,
             area=area.id,
             area_title=area.title,
+            split=area.split,
             root_title=self.root_title,
             parent=parent,
             parent_title=title,

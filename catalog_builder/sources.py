@@ -18,7 +18,7 @@ from catalog_builder import layout
 from catalog_builder.errors import MissingFileError, SourcesError
 from catalog_builder.template import Template, TemplateSet
 
-AREA_KEYS = ("collection", "id", "title", "crs", "origin", "required", "source")
+AREA_KEYS = ("collection", "id", "title", "crs", "origin", "required", "split", "source")
 SOURCE_KEYS = ("asset", "href", "datetime", "start_datetime", "end_datetime", "bands", "properties")
 OWN_FIELDS = frozenset(
     (
@@ -59,6 +59,8 @@ class Area:
     """x, y of the upper-left corner of tile (0, 0)."""
     required: tuple[str, ...]
     """Modalities without which a tile is left out."""
+    split: str | None = None
+    """Part of the data set for learning to which all its tiles belong, such as train."""
     file: Path
     """Where it was written, for messages."""
     problem: MissingFileError | None = None
@@ -129,6 +131,7 @@ def _area(entry: Mapping[str, Any], file: Path, templates: TemplateSet) -> Area:
         crs=_text(entry, "crs", where) if "crs" in entry else None,
         origin=_origin(entry, where),
         required=required,
+        split=_text(entry, "split", where) if "split" in entry else None,
         file=file,
         problem=missing,
     )

@@ -176,5 +176,7 @@ def headers_of(href: str, *, versioned: bool) -> Headers:
     """Say what an object is and how long it may be kept: documents shortly, for they change in place."""
     lasting = Path(href).suffix in _LASTING
     kept = (_FOR_EVER if versioned else _HOUR) if lasting else _SHORT
+    if layout.is_hashed(href):
+        kept = _FOR_EVER
     kind = "application/geo+json" if layout.rank(href) == layout.rank("c/a/i/i.json") else media_type(href)
     return Headers(media_type=kind, cache_control=kept)

@@ -40,7 +40,7 @@ class Bench:
 
     def build(self, sources: Path, release: Path, *options: str, templates: Path | None = None) -> Result:
         """Run ``catalog-builder build`` in this process."""
-        fixed = ("--jobs", "1", "--templates", str(templates or self.templates), "--quiet")
+        fixed = ("--jobs", "1", "--templates", str(templates or self.templates), "--quiet", "--no-explorer")
         return CliRunner().invoke(main, ["build", str(sources), str(release), *fixed, *options])
 
     def refuses(

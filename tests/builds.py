@@ -18,6 +18,7 @@ from catalog_builder import layout, manifest, sources, template
 from catalog_builder.build import BuildReport, build
 from catalog_builder.cli import main
 from catalog_builder.executor import SerialExecutor
+from catalog_builder.explorer import Page
 from catalog_builder.fingerprint import Fingerprints
 from catalog_builder.plan import Plan, make_plan
 from catalog_builder.progress import TileProgress
@@ -48,8 +49,9 @@ def place(name: str, *sources: str, **more: Any) -> str:
 
 
 def command(*arguments: object) -> Result:
-    """Run the command line in this process."""
-    return CliRunner().invoke(main, [*map(str, arguments), "--jobs", "1", "--quiet"], catch_exceptions=False)
+    """Run the command line in this process; a release gets no explorer, whether its page was made here or not."""
+    options = ["--no-explorer"] if arguments[0] == "build" else []
+    return CliRunner().invoke(main, [*map(str, arguments), "--jobs", "1", "--quiet", *options], catch_exceptions=False)
 
 
 def plan_of(listing: Path, templates: Path, *, keep_going: bool = False) -> Plan:
@@ -59,12 +61,18 @@ def plan_of(listing: Path, templates: Path, *, keep_going: bool = False) -> Plan
 
 
 def run(
-    listing: Path, release: Path, templates: Path, executor: Executor | None = None, *, keep_going: bool = False
+    listing: Path,
+    release: Path,
+    templates: Path,
+    executor: Executor | None = None,
+    *,
+    keep_going: bool = False,
+    page: Page | None = None,
 ) -> BuildReport:
     """Build a sources.toml, in this process unless an executor is given."""
     plan = plan_of(listing, templates, keep_going=keep_going)
     progress = TileProgress(io.StringIO(), quiet=True)
-    return build(plan, release, executor or SerialExecutor(), progress, keep_going=keep_going)
+    return build(plan, release, executor or SerialExecutor(), progress, keep_going=keep_going, page=page)
 
 
 def tree(release: Path) -> Tree:
@@ -86,15 +94,15 @@ def state(release: Path) -> State:
 def documents(release: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Every JSON document that a reader of a release sees."""
     for path in sorted(release.rglob("*.json")):
-        if layout.WORK_FOLDER not in path.parts:
+        if not {layout.WORK_FOLDER, layout.EXPLORER_FOLDER} & set(path.parts):
             yield path, json.loads(path.read_bytes())
 
 
 def dangling(release: Path) -> list[str]:
-    """Links to children and items, assets, and lines of manifests that a reader would follow to nowhere."""
+    """Links to children, items and the explorer, assets and lines of manifests that a reader follows to nowhere."""
     missing = []
     for path, document in documents(release):
-        hrefs = [link["href"] for link in document["links"] if link["rel"] in ("child", "item")]
+        hrefs = [link["href"] for link in document["links"] if link["rel"] in ("child", "item", "alternate")]
         hrefs += [asset["href"] for asset in document.get("assets", {}).values()]
         missing += [f"{path.relative_to(release)}: {href}" for href in hrefs if not (path.parent / href).is_file()]
     for path in release.rglob(layout.MANIFEST):

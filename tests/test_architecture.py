@@ -17,10 +17,11 @@ FOLDER = ROOT / PACKAGE
 LAYERS: dict[str, tuple[str, ...]] = {
     "Words": ("errors", "jsonio", "layout", "manifest", "media", "location"),
     "Promises": ("grid", "template", "sources", "schemas"),
-    "Pixels": ("raster", "footprint", "cog", "thumbnail", "placement", "mosaic"),
-    "Documents": ("item", "index"),
+    "Pixels": ("raster", "footprint", "cog", "thumbnail", "drawing", "placement", "mosaic"),
+    "Documents": ("item", "index", "explorer"),
     "Plan": ("fingerprint", "plan"),
     "Work": ("workspace", "executor", "tile", "catalog"),
+    "Maps": ("contents", "coast", "projection", "cartography", "charts", "maps"),
     "Jobs": ("progress", "build", "survey", "figures", "serve"),
     "Load": (
         "load.access",
@@ -252,9 +253,9 @@ def declared(project: Mapping[str, object], *extras: str) -> set[str]:
 def test_dependencies_are_those_that_are_imported(project: dict[str, object]) -> None:
     used = {top for name in MODULES for top in third_party(name)}
     names = {DISTRIBUTIONS.get(top, top.replace("_", "-")) for top in used}
-    assert names == declared(project, "dask", "figures", "load", "torch")
+    assert names == declared(project, "dask", "load", "torch")
 
 
 def test_each_dependency_has_its_reason(architecture: str, project: dict[str, object]) -> None:
     rows = re.findall(r"^\| `([a-z0-9\-\[\]]+)` \| .{5,} \|$", section(architecture, "Dependencies"), flags=re.M)
-    assert sorted(rows) == sorted(declared(project, "dask", "figures", "load", "torch"))
+    assert sorted(rows) == sorted(declared(project, "dask", "load", "torch"))

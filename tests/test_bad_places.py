@@ -281,7 +281,7 @@ def tree():
 
 before, refused = tree(), 0
 while True:
-    arguments = ["--jobs", "1", "--templates", templates, "--quiet"]
+    arguments = ["--jobs", "1", "--templates", templates, "--quiet", "--no-explorer"]
     result = CliRunner().invoke(main, ["build", sources, str(disk / "release"), *arguments])
     if result.exit_code == 0:
         break

@@ -90,7 +90,7 @@ class Inputs:
 
     def start(self, address: str) -> "subprocess.Popen[str]":
         """Start a build into ``release`` on a cluster; all paths are relative."""
-        options = ("--templates", "stac", "--scheduler", address)
+        options = ("--templates", "stac", "--scheduler", address, "--no-explorer")
         command = (*CLI, "build", "sources.toml", "release", *options)
         pipe = subprocess.PIPE
         return subprocess.Popen(command, cwd=self.folder, stdout=pipe, stderr=pipe, text=True)

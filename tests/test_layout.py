@@ -50,7 +50,9 @@ def test_siblings_that_list_out_of_order_are_found(siblings: set[str]) -> None:
         assert (sibling + "/").encode() < (folder + "/").encode()
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a b", "é", "a\n", "-a", "_a", "a" * 65, "catalog", "items"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "a/b", "a b", "é", "a\n", "-a", "_a", "a" * 65, "catalog", "items", "explore"]
+)
 def test_bad_ids_are_refused(name: str) -> None:
     assert layout.id_problem(name)
 
@@ -69,3 +71,44 @@ def test_paths_are_those_of_the_contract() -> None:
     assert layout.index("france") == "items/france.parquet"
     assert layout.area_manifest("france", "beauce") == "france/beauce/manifest.sha256"
     assert posixpath.dirname(layout.row_catalog("france", "beauce", -3)) == "france/beauce/ym0003"
+    assert layout.explorer_file("index.html") == layout.EXPLORER == "explore/index.html"
+
+
+def test_what_is_pointed_at_ranks_before_what_points_at_it() -> None:
+    hrefs = [
+        *("explore/explorer-ABCDEFGH.js", "explore/world.json", "france/beauce/beauce_x0045_y0478/s2.tif"),
+        "france/beauce/beauce_x0045_y0478/beauce_x0045_y0478.json",
+        "items/france.parquet",
+        "france/beauce/y0478/catalog.json",
+        "france/beauce/catalog.json",
+        "france/beauce/manifest.sha256",
+        *("explore/index.html", "france/collection.json"),
+        "catalog.json",
+        "manifest.sha256",
+    ]
+    assert sorted(hrefs, key=layout.order) == hrefs
+    assert [layout.rank(href) for href in hrefs] == [0, 0, 0, 1, 2, 3, 4, 5, 6, 6, 7, 8]
+    # Whatever the page is made of, and however it is named, it tells of no item.
+    assert {layout.rank(f"explore/{name}") for name in ("catalog.json", "collection.json", "manifest.sha256")} == {0}
+
+
+@pytest.mark.parametrize(
+    ("href", "is_explorer", "is_hashed"),
+    [
+        ("explore/index.html", True, False),
+        ("explore/explorer-K6NR26IP.css", True, True),
+        ("explore/pool-worker-IRALJI4W.js", True, True),
+        ("explore/explorer-k6nr26ip.js", True, False),
+        ("explore/style.css", True, False),
+        ("explore/world.json", True, False),
+        ("explore/LICENSES.txt", True, False),
+        ("explore/.hidden.js", False, False),
+        ("explore/a/b-K6NR26IP.js", False, False),
+        ("explore/tool.exe", False, False),
+        ("explore/manifest.sha256", False, False),
+        ("explore", False, False),
+        ("france/explore/a-K6NR26IP.js", False, False),
+    ],
+)
+def test_files_of_the_explorer_are_told_by_their_names(href: str, is_explorer: bool, is_hashed: bool) -> None:
+    assert (layout.is_explorer_file(href), layout.is_hashed(href)) == (is_explorer, is_hashed)

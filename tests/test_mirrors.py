@@ -88,11 +88,12 @@ def test_order_is_that_of_the_program() -> None:
 
 
 def test_headers_are_those_of_the_program() -> None:
-    (cogs, elsewhere, documents) = table(PUBLISHING, "Headers")
-    told = [row[-1].strip("`") for row in (cogs, elsewhere, documents)]
-    hrefs = [("c/a/i/s2.tif", True), ("c/a/i/thumbnail.png", False), ("items/c.parquet", True)]
+    (cogs, elsewhere, scripts, documents) = table(PUBLISHING, "Headers")
+    told = [row[-1].strip("`") for row in (cogs, elsewhere, scripts, documents)]
+    hrefs = [("c/a/i/s2.tif", True), ("c/a/i/thumbnail.png", False)]
+    hrefs += [("explore/explorer-K6NR26IP.js", False), ("items/c.parquet", True)]
     assert told == [headers_of(href, versioned=versioned).cache_control for href, versioned in hrefs]
-    for document in (layout.MANIFEST, layout.CATALOG, "c/a/i/i.json", "c/collection.json"):
+    for document in (layout.MANIFEST, layout.CATALOG, "c/a/i/i.json", "c/collection.json", layout.EXPLORER):
         assert headers_of(document, versioned=True).cache_control == told[-1]
 
 

@@ -116,7 +116,7 @@ def build(folder: Path, collection: str, *areas: str, templates: Path | None = N
     listing, root = folder / "sources.toml", folder / "release"
     listing.write_text("\n".join(areas))
     others = ["--templates", templates] if templates else []
-    result = command(folder, "build", listing, root, *others, "--json", "--quiet")
+    result = command(folder, "build", listing, root, *others, "--json", "--quiet", "--no-explorer")
     assert result.exit_code == 0, result.output
     loaded = template.load(templates or template.default_folder())
     return Release(root, listing, collection, loaded, json.loads(result.stdout))

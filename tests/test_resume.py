@@ -270,6 +270,7 @@ class Undisturbed:
             str(self.templates),
             "--jobs",
             "2",
+            "--no-explorer",
         ]
         return subprocess.Popen([*program, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

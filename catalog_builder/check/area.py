@@ -67,6 +67,12 @@ class CheckedArea:
         return title if isinstance(title, str) else ""
 
     @property
+    def split(self) -> str | None:
+        """Split to which its tiles belong, by its own word."""
+        split = self.document.get("dream:split")
+        return split if isinstance(split, str) and split else None
+
+    @property
     def is_done(self) -> bool:
         """Whether all tiles have been checked."""
         return len(self.checks) == len(self.tiles)
@@ -174,6 +180,7 @@ def batches(inspector: Inspector, area: CheckedArea, root_title: str) -> Iterato
             template=area.collection.template,
             area=area.id,
             area_title=area.title,
+            split=area.split,
             root_title=root_title,
             tiles=chunk,
         )
@@ -248,6 +255,7 @@ def _released(area: CheckedArea, promise: Template, grid: TileGrid, root_title: 
             title=area.title,
             sources=(),
             required=(),
+            split=area.split,
             file=Path(area.href),
         ),
         template=promise,

@@ -21,6 +21,8 @@ from catalog_builder.template import SCHEMA_NAME, default_folder
 
 _BACK = ("root", "parent", "collection", "self")
 _DOWN = ("child", "item")
+_LISTED = (*_DOWN, "alternate")
+"""What a catalog tells of: documents below it, and pages that show it."""
 _SHOWN = 80
 """Characters of a value that a message quotes."""
 
@@ -110,7 +112,7 @@ def check_links(
             findings.append(
                 Finding(href=href, rule=problem[0], message=f"the {rel} link leads to {path}, {problem[1]}")
             )
-        elif rel in _DOWN:
+        elif rel in _LISTED:
             reached[path] += 1
         backs[rel] += 1
     for rel in expected.back:

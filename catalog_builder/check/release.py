@@ -61,7 +61,7 @@ class _Checker:
         self.inspector.findings += folder.findings
         self.root = self.inspector.read(layout.CATALOG, "Catalog")
         collections = [open_collection(self.inspector, name) for name in self._collection_ids(folder)]
-        self._check_links(collections)
+        self._check_links(folder, collections)
         self._check_files(folder, collections)
         self._check_areas(collections)
         for collection in collections:
@@ -78,15 +78,18 @@ class _Checker:
                 self.inspector.say(name, "unfinished-build", text)
             elif name.startswith("."):
                 self.inspector.say(name, "file-unlisted", f"this folder is not listed in {layout.MANIFEST}")
-            elif name != layout.INDEX_FOLDER:
+            elif name not in (layout.INDEX_FOLDER, layout.EXPLORER_FOLDER):
                 yield name
 
-    def _check_links(self, collections: list[Collection]) -> None:
+    def _check_links(self, root: Folder, collections: list[Collection]) -> None:
         documents = [collection.href for collection in collections if self.inspector.exists(collection.href)]
         expected = Expected(back={"root": layout.CATALOG}, down={"child": set(documents)})
-        self.inspector.links(layout.CATALOG, self.root, expected, documents)
+        pages = [layout.EXPLORER] if self.inspector.exists(layout.EXPLORER) else []
+        if layout.EXPLORER_FOLDER in root.folders and not pages:
+            self.inspector.say(layout.EXPLORER, "document-missing", "is not there, though its folder is")
+        self.inspector.links(layout.CATALOG, self.root, expected, [*documents, *pages])
         titles = {collection.id: collection.title for collection in collections if collection.title}
-        should = catalog.root_document({"id": self.root_title, **self.root, "links": []}, titles)
+        should = catalog.root_document({"id": self.root_title, **self.root, "links": []}, titles, explorer=True)
         for text in compare_links(self.root, should):
             self.inspector.say(layout.CATALOG, "link-title", text)
 
@@ -109,16 +112,17 @@ class _Checker:
             for collection in collections
             for place in (layout.collection, layout.collection_thumbnail, layout.index)
         }
-        self.inspector.files(listed, present, {layout.CATALOG, *allowed, *areas})
+        explorer = filter(layout.is_explorer_file, listed)
+        self.inspector.files(listed, present, {layout.CATALOG, *allowed, *areas, *explorer})
 
     def _files(self, root: Folder, collections: list[Collection]) -> Iterator[str]:
         yield from root.files
         for collection in collections:
             yield from (collection.folder.path(name) for name in collection.folder.files)
-        if layout.INDEX_FOLDER in root.folders:
-            for folder in walk(self.inspector.release, layout.INDEX_FOLDER):
+        for name in {layout.INDEX_FOLDER, layout.EXPLORER_FOLDER}.intersection(root.folders):
+            for folder in walk(self.inspector.release, name):
                 self.inspector.findings += folder.findings
-                yield from (folder.path(name) for name in folder.files)
+                yield from map(folder.path, folder.files)
 
     # --- areas -------------------------------------------------------------------------------------------------------
 

@@ -95,7 +95,7 @@ def _documents(release: Path, files: Mapping[str, str]) -> tuple[dict[str, str |
     findings: list[Finding] = []
     collections: dict[str, str | None] = {}
     reached = {layout.CATALOG}
-    documents = [href for href in files if href.endswith(".json")]
+    documents = [href for href in files if href.endswith(".json") and not layout.is_explorer_file(href)]
     for href in documents:
         try:
             document = jsonio.read(release / href)

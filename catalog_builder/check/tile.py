@@ -58,6 +58,7 @@ class TileBatch:
     area: str
     area_title: str
     """Empty where the area's catalog cannot be read."""
+    split: str | None
     root_title: str
     """Empty where the root cannot be read."""
     tiles: tuple[TileFolder, ...]
@@ -262,6 +263,7 @@ class _Tile:
             template=template,
             area=self.batch.area,
             area_title=self.batch.area_title,
+            split=self.batch.split,
             root_title=self.batch.root_title,
             parent=self.folder.parent,
             parent_title=self.folder.parent_title,
@@ -271,7 +273,10 @@ class _Tile:
         self, document: dict[str, Any], place: TilePlace, records: list[AssetRecord], picture: FileRecord | None
     ) -> None:
         if not place.area_title:  # the item repeats it
-            place = replace(place, area_title=str(document["properties"].get("title")).rpartition(", tile ")[0])
+            own = document["properties"]
+            place = replace(
+                place, area_title=str(own.get("title")).rpartition(", tile ")[0], split=own.get("dream:split")
+            )
         for rule, text in compare_item(document, place, records, picture):
             self.say(rule, text)
 
