@@ -137,7 +137,9 @@ def _area_document(
         "stac_version": STAC_VERSION,
         "id": f"{template.id}-{area.area.id}",
         "title": area.area.title,
-        "description": f"{area.area.title}: {summary.items} tiles of {template.document['title']}, in {summary.crs}.",
+        "description": (
+            f"{area.area.title}: {_tiles(summary.items)} of {template.document['title']}, in {summary.crs}."
+        ),
         "dream:area": area.area.id,
         **({"dream:split": area.area.split} if area.area.split else {}),
         **({"dream:inputs": inputs} if inputs else {}),
@@ -145,9 +147,23 @@ def _area_document(
         "links": [
             link(RelType.ROOT, layout.relative(layout.CATALOG, href), area.root_title),
             link(RelType.PARENT, layout.relative(collection, href), str(template.document["title"])),
+            *_preview(href, summary),
             *children,
         ],
     }
+
+
+def _tiles(count: int) -> str:
+    return f"{count} tile{'s' if count != 1 else ''}"
+
+
+def _preview(href: str, summary: AreaSummary) -> list[dict[str, Any]]:
+    """Link an area to the picture that stands for it: a catalog has no assets."""
+    if summary.thumbnail is None:
+        return []
+    return [
+        link(RelType.PREVIEW, layout.relative(summary.thumbnail, href), "Thumbnail: the fullest tile", MediaType.PNG)
+    ]
 
 
 def _row_document(area: PlannedArea, row: int, href: str, members: list[TileResult]) -> dict[str, Any]:
@@ -158,7 +174,7 @@ def _row_document(area: PlannedArea, row: int, href: str, members: list[TileResu
         "stac_version": STAC_VERSION,
         "id": f"{area.template.id}-{area.area.id}-{layout.row_name(row)}",
         "title": title,
-        "description": f"{title}: {len(members)} tiles.",
+        "description": f"{title}: {_tiles(len(members))}.",
         "dream:area": area.area.id,
         "links": [
             link(RelType.ROOT, layout.relative(layout.CATALOG, href), area.root_title),

@@ -19,6 +19,12 @@ TYPES: Final[Mapping[str, str]] = MappingProxyType(
         ".html": "text/html; charset=utf-8",
         ".css": "text/css; charset=utf-8",
         ".js": "text/javascript; charset=utf-8",
+        ".mjs": "text/javascript; charset=utf-8",
+        ".map": "application/json",
+        ".svg": "image/svg+xml; charset=utf-8",
+        ".ico": "image/vnd.microsoft.icon",
+        ".wasm": "application/wasm",
+        ".woff2": "font/woff2",
     }
 )
 

@@ -1,7 +1,8 @@
 """A release on the loopback, read by browsers and GDAL as they would read it from a bucket.
 
 The standard library's file server knows no byte ranges and lists folders; this one answers ranges,
-entity tags and CORS preflights, and gives out nothing but the plain files of one release.
+entity tags and CORS preflights, and gives out nothing but the plain files of one release, and those of a
+STAC Browser beside it where one was named.
 """
 
 import os
@@ -19,20 +20,38 @@ from catalog_builder.media import media_type
 
 HOST: Final = "127.0.0.1"
 ENTRY: Final = "/catalog.json"
+EXPLORER: Final = "/explore/index.html"
+BROWSER: Final = "/browser/"
+_PAGE: Final = "index.html"
 # Nineteen digits and more are no file's size: such a header is malformed, and int() stays cheap.
 _RANGE: Final = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})", re.IGNORECASE)
 _ENTITY_TAG: Final = re.compile(r'"[^"]*"')
 
 
 class ReleaseServer(ThreadingHTTPServer):
-    """The server of one folder; `log` is handed a line per request, or nobody is."""
+    """The server of one release; `log` is handed a line per request, or nobody is."""
 
     daemon_threads = True
 
-    def __init__(self, root: Path, port: int, log: Callable[[str], None] | None) -> None:
+    def __init__(self, root: Path, port: int, log: Callable[[str], None] | None, browser: Path | None = None) -> None:
         self.root = root
+        self.browser = browser
         self.log = log
         super().__init__((HOST, port), _Handler)
+
+    def find(self, target: str) -> Path | None:
+        """The plain file that a request names, of the browser below its address and of the release elsewhere."""
+        path = _path(target)
+        if self.browser is None or not path.startswith(BROWSER):
+            return locate(self.root, path)
+        return locate(self.browser, "/" + (path.removeprefix(BROWSER) or _PAGE))
+
+    def goal(self, target: str) -> str | None:
+        """Where a request is led to that names no file, but what people type."""
+        path = _path(target)
+        if path == BROWSER.removesuffix("/") and self.browser is not None:
+            return BROWSER
+        return ENTRY if path == "/" else None
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Print what went wrong, except that a reader went away: browsers and GDAL do so all day."""
@@ -40,22 +59,29 @@ class ReleaseServer(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-def make_server(root: Path, port: int = 0, *, log: Callable[[str], None] | None = None) -> ReleaseServer:
+def make_server(
+    root: Path, port: int = 0, *, browser: Path | None = None, log: Callable[[str], None] | None = None
+) -> ReleaseServer:
     """Bind a server of `root` to the loopback; the caller runs `serve_forever` and closes it.
 
-    Port 0 takes any free one. Raises UsageError where `root` is no folder or the port cannot be had.
+    Port 0 takes any free one. `browser` is a built STAC Browser. Raises UsageError where `root` is no folder, where
+    `browser` has no page, or where the port cannot be had.
     """
     if not root.is_dir():
         raise UsageError(f"{root}: not a folder, so there is no release to serve")
+    if browser is not None and not (browser / _PAGE).is_file():
+        raise UsageError(f"{browser}: no {_PAGE}, so there is no STAC Browser to serve; make one with tools/browser")
     try:
-        return ReleaseServer(root.resolve(), port, log)
+        return ReleaseServer(root.resolve(), port, log, browser.resolve() if browser else None)
     except (OSError, OverflowError) as error:
         raise UsageError(f"port {port} cannot be had on {HOST}: {error}") from error
 
 
-def links(server: ThreadingHTTPServer) -> tuple[str, ...]:
-    """The addresses worth opening, the catalog first."""
-    return (f"http://{HOST}:{server.server_port}{ENTRY}",)
+def links(server: ReleaseServer) -> tuple[str, ...]:
+    """The addresses worth opening, the catalog first; then the pages for people, where there are any."""
+    explorer = (EXPLORER,) if server.find(EXPLORER) else ()
+    browser = (BROWSER,) if server.browser else ()
+    return tuple(f"http://{HOST}:{server.server_port}{path}" for path in (ENTRY, *explorer, *browser))
 
 
 def locate(root: Path, target: str) -> Path | None:
@@ -63,7 +89,7 @@ def locate(root: Path, target: str) -> Path | None:
 
     Hidden names are refused both as asked and as found, for a link can lead to either.
     """
-    names = unquote(re.split("[?#]", target, maxsplit=1)[0]).split("/")[1:]
+    names = unquote(_path(target)).split("/")[1:]
     if not names or any(_hidden(name) for name in names):
         return None
     try:
@@ -72,6 +98,11 @@ def locate(root: Path, target: str) -> Path | None:
         return None
     inside = path.is_relative_to(root) and not any(map(_hidden, path.relative_to(root).parts))
     return path if inside and path.is_file() else None
+
+
+def _path(target: str) -> str:
+    """The path of a request, still quoted."""
+    return re.split("[?#]", target, maxsplit=1)[0]
 
 
 def _hidden(name: str) -> bool:
@@ -104,10 +135,11 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
-        if re.split("[?#]", self.path, maxsplit=1)[0] == "/":
-            self._head(HTTPStatus.FOUND, {"Location": ENTRY, "Content-Length": "0"})
+        goal = self.server.goal(self.path)
+        if goal is not None:
+            self._head(HTTPStatus.FOUND, {"Location": goal, "Content-Length": "0"})
             return
-        path = locate(self.server.root, self.path)
+        path = self.server.find(self.path)
         try:
             file = path.open("rb") if path else None
         except OSError:  # gone since, or not ours to read

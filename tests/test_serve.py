@@ -81,7 +81,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / link).symlink_to(goal)
     (root / "loop").symlink_to("loop")
     (root / "alias.json").symlink_to("catalog.json")
-    for name in ("x.tif", "x.parquet", "x.png", "x.sha256"):
+    for name in ("x.tif", "x.parquet", "x.png", "x.sha256", "x.svg", "x.wasm", "x.woff2", "x.ico", "x.js.map"):
         (root / name).write_bytes(b"x")
     return root
 
@@ -136,6 +136,11 @@ def test_names_are_decoded(client: Client) -> None:
         ("/x.parquet", "application/vnd.apache.parquet"),
         ("/x.png", "image/png"),
         ("/x.sha256", "text/plain; charset=utf-8"),
+        ("/x.svg", "image/svg+xml; charset=utf-8"),
+        ("/x.wasm", "application/wasm"),
+        ("/x.woff2", "font/woff2"),
+        ("/x.ico", "image/vnd.microsoft.icon"),
+        ("/x.js.map", "application/json"),
         ("/data.bin", "application/octet-stream"),
     ],
 )
@@ -312,6 +317,79 @@ def test_a_reader_that_goes_away_leaves_no_trace(
         reader.close()
     assert len(client("/large.bin").body) == 64_000_000
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page as tools/browser makes it, with what must not be served."""
+    base = tmp_path_factory.mktemp("browser")
+    folder = base / "built"
+    (folder / "js").mkdir(parents=True)
+    (folder / "index.html").write_text("<p>page</p>")
+    (folder / "js" / "app.js").write_text("1")
+    (folder / ".hidden.js").write_text("hidden")
+    (base / "secret.js").write_text("outside")
+    (folder / "out.js").symlink_to("../secret.js")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def both(release: Path, browser: Path) -> Iterator[ReleaseServer]:
+    with serving(make_server(release, browser=browser)) as running:
+        yield running
+
+
+def test_a_browser_lies_beside_the_release(both: ReleaseServer) -> None:
+    assert links(both) == tuple(f"http://127.0.0.1:{both.server_port}/{path}" for path in ("catalog.json", "browser/"))
+    with connected(both) as client:
+        led = client("/browser?x=1")
+        assert (led.status, led.headers["Location"]) == (302, "/browser/")
+        page = client("/browser/")
+        assert (page.status, page.body, page.headers["Content-Type"]) == (
+            200,
+            b"<p>page</p>",
+            "text/html; charset=utf-8",
+        )
+        assert client("/browser/index.html?a#b").body == page.body
+        script = client("/browser/js/app.js")
+        assert (script.body, script.headers["Content-Type"]) == (b"1", "text/javascript; charset=utf-8")
+        assert (client("/").headers["Location"], client("/catalog.json").body) == ("/catalog.json", b"{}")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "js",
+        "js/",
+        ".hidden.js",
+        "out.js",
+        "../catalog.json",
+        "../secret.js",
+        "%2e%2e/secret.js",
+        "/index.html",
+        "nothing",
+    ],
+)
+def test_nothing_else_of_the_browser_is_served(both: ReleaseServer, path: str) -> None:
+    with connected(both) as client:
+        assert (client(f"/browser/{path}").status, client(f"/browser/{path}", "HEAD").status) == (404, 404)
+
+
+def test_without_a_browser_its_address_is_the_releases_own(client: Client) -> None:
+    assert [client(path).status for path in ("/browser", "/browser/", "/browser/index.html")] == [404] * 3
+
+
+def test_a_folder_without_a_page_is_no_browser(release: Path, tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(UsageError, match=f"{folder}: no index.html.*tools/browser"):
+            make_server(release, browser=folder)
+
+
+def test_the_explorer_is_told_where_the_release_has_one(tmp_path: Path) -> None:
+    (tmp_path / "explore").mkdir()
+    (tmp_path / "explore" / "index.html").write_text("<p>explore</p>")
+    with make_server(tmp_path) as server:
+        assert links(server)[1:] == (f"http://127.0.0.1:{server.server_port}/explore/index.html",)
 
 
 def test_lines_go_to_the_log_that_was_given(release: Path) -> None:

@@ -21,6 +21,8 @@ export interface Level {
 
 /** Bytes that are fetched at once: headers and offsets of a COG come with the first. */
 const AT_ONCE = 1 << 16;
+/** So many of them are kept, which is all: geotiff.js loses what it drops while others wait for it. */
+const KEPT = 1 << 16;
 
 /** Requests of geotiff.js by the page's own words for what goes wrong. */
 class Client extends BaseClient {
@@ -60,7 +62,7 @@ export class Cog {
 
   static async open(url: string, asset: Asset): Promise<Cog> {
     return reading(url, async () => {
-      const options = { allowFullFile: true, blockSize: AT_ONCE };
+      const options = { allowFullFile: true, blockSize: AT_ONCE, cacheSize: KEPT };
       const tiff: GeoTIFF = await fromCustomClient(new Client(url), options);
       const count = await tiff.getImageCount();
       const images = await Promise.all(Array.from({ length: count }, (_, number) => tiff.getImage(number)));
