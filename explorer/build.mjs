@@ -7,7 +7,6 @@
  * The folder appears whole or not at all, and the same packages give the same bytes.
  */
 
-import { existsSync } from "node:fs";
 import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -65,5 +64,3 @@ async function licenses() {
   parts.push("\nCoast and borders: made with Natural Earth (public domain).\n");
   return parts.join("");
 }
-
-if (!existsSync(path.join(target, "index.html"))) process.exit(1);

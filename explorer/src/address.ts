@@ -121,8 +121,10 @@ function decodeStretch(text: string): Stretch | null {
   return low !== undefined && high !== undefined && low < high && Number.isFinite(high - low) ? [low, high] : null;
 }
 
+/** A day that there is: `Date` takes the 30th of February for the 2nd of March. */
 function day(text: string | null): string {
-  return text && /^\d{4}-\d{2}-\d{2}$/.test(text) && !Number.isNaN(Date.parse(text)) ? text : "";
+  if (!text || !/^[1-9]\d{3}-\d{2}-\d{2}$/.test(text) || Number.isNaN(Date.parse(text))) return "";
+  return new Date(text).toISOString().startsWith(text) ? text : "";
 }
 
 function view(parts: readonly string[]): View | null {

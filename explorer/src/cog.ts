@@ -26,8 +26,35 @@ const KEPT = 1 << 16;
 
 /** Requests of geotiff.js by the page's own words for what goes wrong. */
 class Client extends BaseClient {
+  /** What went wrong last; geotiff.js says of a block that failed no more than that it did. */
+  private trouble: unknown = null;
+
+  constructor(
+    url: string,
+    private readonly signal: AbortSignal,
+  ) {
+    super(url);
+  }
+
   override async request(options: RequestInit = {}): Promise<BaseResponse> {
-    return new Answer(await get(this.url, options));
+    try {
+      return new Answer(await get(this.url, { ...options, signal: this.signal }));
+    } catch (error) {
+      this.trouble = error;
+      throw error;
+    }
+  }
+
+  /** Do some reading; throws what went wrong in words that help. */
+  async reading<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      const trouble = this.trouble;
+      this.trouble = null;
+      if (trouble) throw trouble;
+      throw new Trouble(`${this.url} cannot be read as a GeoTIFF (${error instanceof Error ? error.message : error}).`);
+    }
   }
 }
 
@@ -54,21 +81,23 @@ export class Cog {
   private readonly blocks = new Map<string, Promise<Pixels>>();
 
   private constructor(
-    readonly url: string,
+    private readonly client: Client,
     /** From the coarsest overview to the image itself. */
     readonly levels: readonly Level[],
     private readonly nodata: readonly number[],
   ) {}
 
-  static async open(url: string, asset: Asset): Promise<Cog> {
-    return reading(url, async () => {
+  /** Open a file; `signal` ends all reading of it. */
+  static async open(url: string, asset: Asset, signal: AbortSignal): Promise<Cog> {
+    const client = new Client(url, signal);
+    return client.reading(async () => {
       const options = { allowFullFile: true, blockSize: AT_ONCE, cacheSize: KEPT };
-      const tiff: GeoTIFF = await fromCustomClient(new Client(url), options);
+      const tiff: GeoTIFF = await fromCustomClient(client, options);
       const count = await tiff.getImageCount();
       const images = await Promise.all(Array.from({ length: count }, (_, number) => tiff.getImage(number)));
       const levels = images.filter((image) => !isMask(image)).map(levelOf);
       return new Cog(
-        url,
+        client,
         levels.sort((one, other) => one.width - other.width),
         nodataOf(asset),
       );
@@ -88,7 +117,7 @@ export class Cog {
     const name = `${level}/${x}/${y}`;
     const known = this.blocks.get(name);
     if (known) return known;
-    const read = reading(this.url, () => readBlock(this.levels[level] as Level, x, y));
+    const read = this.client.reading(() => readBlock(this.levels[level] as Level, x, y));
     this.blocks.set(name, read);
     read.catch(() => this.blocks.delete(name)); // the next one asks again
     return read;
@@ -139,16 +168,4 @@ function isMask(image: GeoTIFFImage): boolean {
 /** Nodata of each band as its item says; the builder has read it back from the file. */
 function nodataOf(asset: Asset): number[] {
   return (asset.bands ?? []).map((band) => (band.nodata === undefined ? Number.NaN : Number(band.nodata)));
-}
-
-async function reading<T>(url: string, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    if (error instanceof Trouble || (error instanceof DOMException && error.name === "AbortError")) throw error;
-    // geotiff.js gathers what went wrong with several blocks.
-    const inner = error instanceof AggregateError ? error.errors[0] : error;
-    if (inner instanceof Trouble) throw inner;
-    throw new Trouble(`${url} cannot be read as a GeoTIFF (${inner instanceof Error ? inner.message : inner}).`);
-  }
 }

@@ -55,18 +55,14 @@ export function filterForm(form: HTMLElement, tiles: Tiles, filter: Filter, chan
       percent(filter.valid, (valid) => set({ valid })),
     ),
     ...(splits.length ? [boxes("Split", splits, filter.splits, (chosen) => set({ splits: chosen }))] : []),
-    h(
-      "button",
-      { type: "button", class: "clear", click: () => filterForm(form, tiles, EVERYTHING, clear(changed)) },
-      "Clear",
-    ),
+    h("button", { type: "button", class: "clear", click: () => clear(form, tiles, changed) }, "Clear"),
   );
 }
 
-/** A form that is drawn anew says so once. */
-function clear(changed: (filter: Filter) => void): (filter: Filter) => void {
+function clear(form: HTMLElement, tiles: Tiles, changed: (filter: Filter) => void): void {
+  filterForm(form, tiles, EVERYTHING, changed);
+  form.querySelector<HTMLElement>(".clear")?.focus();
   changed(EVERYTHING);
-  return changed;
 }
 
 function boxes(

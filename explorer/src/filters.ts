@@ -31,12 +31,13 @@ export function choose(tiles: Tiles, filter: Filter): Chosen {
   const collections = among(tiles.collections.values, filter.collections);
   const areas = among(tiles.areas.values, filter.areas);
   const splits = among(tiles.splits.values, filter.splits);
-  const wanted = bits(tiles, filter.has);
+  const wanted = tiles.bitsOf(filter.has);
   const from = filter.from ? Date.parse(firstMoment(filter.from)) : Number.NEGATIVE_INFINITY;
   const to = filter.to ? Date.parse(lastMoment(filter.to)) : Number.POSITIVE_INFINITY;
   const dated = Boolean(filter.from || filter.to);
   const mask = new Uint8Array(tiles.count);
   let count = 0;
+  if (from > to) return { mask, count };
   for (let row = 0; row < tiles.count; row++) {
     const start = tiles.start[row] ?? Number.NaN;
     const end = tiles.end[row] ?? Number.NaN;
@@ -44,7 +45,7 @@ export function choose(tiles: Tiles, filter: Filter): Chosen {
     if (areas && !areas[tiles.area[row] ?? 0]) continue;
     if (splits && !splits[tiles.split[row] ?? NO_SPLIT]) continue;
     if (((tiles.has[row] ?? 0) & wanted) >>> 0 !== wanted) continue;
-    if (!((tiles.valid[row] ?? 0) >= filter.valid)) continue;
+    if (filter.valid > 0 && !((tiles.valid[row] ?? 0) >= filter.valid)) continue;
     if (dated && !(end >= from && start <= to)) continue;
     mask[row] = 1;
     count++;
@@ -58,7 +59,7 @@ export function firstMoment(day: string): string {
 }
 
 export function lastMoment(day: string): string {
-  return `${day}T23:59:59.999Z`;
+  return `${day}T23:59:59.999999Z`; // the index counts microseconds
 }
 
 /** How many tiles have each value of a column of codes. */
@@ -73,14 +74,4 @@ export function counts(codes: ArrayLike<number>, length: number, values: number)
 
 function among(values: readonly string[], wanted: readonly string[]): boolean[] | null {
   return wanted.length ? values.map((value) => wanted.includes(value)) : null;
-}
-
-function bits(tiles: Tiles, wanted: readonly string[]): number {
-  let found = 0;
-  for (const name of wanted) {
-    const bit = tiles.modalities.codes.get(name);
-    // A modality that no collection knows: no tile has it.
-    found |= bit === undefined ? 1 << 31 : 1 << bit;
-  }
-  return found >>> 0;
 }

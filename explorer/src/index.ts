@@ -80,7 +80,7 @@ export async function readIndexes(
   const jobs = indexes.flatMap((index) => {
     const collection = tiles.addCollection(index.collection.id, Object.keys(index.collection.item_assets));
     const { columns, split } = wanted(index);
-    if (split) tiles.splitColumn = split;
+    tiles.splitColumns[collection] = split;
     let start = 0;
     return index.metadata.row_groups.map((group) => {
       const rowStart = start;

@@ -35,11 +35,11 @@ function ends([low, high]: Range): [string, string] {
 }
 
 function classLegend({ asset, render }: Modality): HTMLElement {
-  const entries = classesOf(asset).filter((entry) => !entry.nodata && render.colormap?.[entry.value]);
+  const entries = classesOf(asset, render.bidx?.[0]).filter((entry) => !entry.nodata && render.colormap?.[entry.value]);
   const rows = entries.map((entry) => {
-    const [red, green, blue] = render.colormap?.[entry.value] ?? [];
+    const colour = (render.colormap?.[entry.value] ?? []).slice(0, 3).map(Number);
     const swatch = h("span", { class: "swatch", "aria-hidden": "true" });
-    swatch.style.background = `rgb(${red} ${green} ${blue})`;
+    swatch.style.background = `rgb(${colour.join(" ")})`;
     return h("li", { title: entry.description ?? "" }, swatch, entry.title ?? entry.name ?? String(entry.value));
   });
   return h("details", { open: true }, h("summary", {}, "Classes"), h("ul", { class: "classes" }, ...rows));

@@ -1,7 +1,7 @@
 /** The chosen tiles as a list: what the map shows, for those who do not see it or do not use a pointer. */
 import { h } from "./dom.ts";
 import type { Tiles } from "./table.ts";
-import { count } from "./words.ts";
+import { count, percent } from "./words.ts";
 
 const PAGE = 50;
 
@@ -30,6 +30,13 @@ export class ListView {
     return at < 0 ? -1 : (this.rows[at + step] ?? -1);
   }
 
+  /** Put the focus on a tile, where its page is shown; says whether it could. */
+  focus(id: string): boolean {
+    const button = Array.from(this.element.querySelectorAll("button")).find(({ textContent }) => textContent === id);
+    button?.focus();
+    return button !== undefined;
+  }
+
   private draw(): void {
     const first = this.page * PAGE;
     const shown = Array.from(this.rows.subarray(first, first + PAGE));
@@ -37,7 +44,9 @@ export class ListView {
     const turn = (step: number) => () => {
       this.page += step;
       this.draw();
-      this.element.querySelector("button")?.focus();
+      const [before, after] = this.element.querySelectorAll<HTMLButtonElement>(".pages button");
+      const used = step > 0 ? after : before;
+      (used?.disabled ? (step > 0 ? before : after) : used)?.focus();
     };
     const body = h("tbody", {}, ...shown.map((row) => this.line(row)));
     const head = h(
@@ -74,14 +83,13 @@ export class ListView {
       },
       tiles.idOf(row),
     );
-    const valid = tiles.valid[row] ?? Number.NaN;
     return h(
       "tr",
       {},
       h("td", {}, open),
       h("td", {}, tiles.collectionOf(row)),
       h("td", {}, tiles.modalitiesOf(row).join(", ")),
-      h("td", { class: "number" }, Number.isNaN(valid) ? "" : `${Number(valid.toFixed(2))} %`),
+      h("td", { class: "number" }, percent(tiles.valid[row] ?? Number.NaN)),
     );
   }
 }

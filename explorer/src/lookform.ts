@@ -1,13 +1,13 @@
 /** The choice of bands and stretch of one modality. */
 import { h } from "./dom.ts";
 import type { Modality } from "./modality.ts";
-import { defaultLook, type Look, type Range, rangeOf, type Stretch } from "./paint.ts";
+import { defaultLook, type Look, rangeOf, type Stretch } from "./paint.ts";
 
 const TEMPLATE = "";
 const THREE = "three";
 const STRETCHES: ReadonlyArray<readonly [string, string]> = [
   ["template", "of the collection"],
-  ["spread", "middle 96 % of this tile"],
+  ["spread", "middle 96 % of this tile, about"],
   ["full", "least to greatest of this tile"],
   ["range", "from … to …"],
 ];
@@ -23,8 +23,10 @@ export function lookForm(modality: Modality, changed: (look: Look) => void): HTM
   const draw = () => {
     const { look } = modality;
     const set = (next: Look) => {
+      const name = document.activeElement?.closest("label")?.dataset.name;
       changed(next);
       draw();
+      box.querySelector<HTMLElement>(`label[data-name="${name}"] select`)?.focus();
     };
     const shown = look.bands.join() === own.join() ? TEMPLATE : look.bands.length === 1 ? String(look.bands[0]) : THREE;
     const choices: [string, string][] = [[TEMPLATE, render.title || "as the collection has it"]];
@@ -44,14 +46,15 @@ export function lookForm(modality: Modality, changed: (look: Look) => void): HTM
         fields.push(field(name, select(names, String(look.bands[channel]), choose)));
       }
     }
-    if (!(render.colormap && shown === TEMPLATE)) fields.push(...stretchFields(modality, set));
+    if (!(render.colormap && shown === TEMPLATE)) fields.push(...stretchFields(modality, set, changed));
     box.replaceChildren(box.firstElementChild as Element, ...fields);
   };
   draw();
   return details;
 }
 
-function stretchFields(modality: Modality, set: (look: Look) => void): HTMLElement[] {
+/** `set` draws the form anew, `changed` does not: a number that somebody types stays where it is. */
+function stretchFields(modality: Modality, set: (look: Look) => void, changed: (look: Look) => void): HTMLElement[] {
   const { look, render, asset } = modality;
   const now = typeof look.stretch === "string" ? look.stretch : "range";
   const choose = (value: string) => {
@@ -62,14 +65,13 @@ function stretchFields(modality: Modality, set: (look: Look) => void): HTMLEleme
   };
   const fields = [field("Stretch", select(STRETCHES, now, choose))];
   if (typeof look.stretch === "string") return fields;
-  const range = look.stretch;
+  const ends = [...look.stretch] as [number, number];
   const end = (at: 0 | 1, name: string) => {
     const change = (event: Event) => {
-      const value = (event.target as HTMLInputElement).valueAsNumber;
-      const next: Range = at ? [range[0], value] : [value, range[1]];
-      if (Number.isFinite(value) && next[1] > next[0]) set({ ...look, stretch: next });
+      ends[at] = (event.target as HTMLInputElement).valueAsNumber;
+      if (Number.isFinite(ends[1] - ends[0]) && ends[0] < ends[1]) changed({ ...look, stretch: [...ends] });
     };
-    return field(name, h("input", { type: "number", step: "any", value: range[at], change }));
+    return field(name, h("input", { type: "number", step: "any", value: ends[at], change }));
   };
   return [...fields, end(0, "From"), end(1, "To")];
 }
@@ -90,5 +92,5 @@ function select(
 }
 
 function field(name: string, control: HTMLElement): HTMLElement {
-  return h("label", {}, h("span", {}, name), control);
+  return h("label", { "data-name": name }, h("span", {}, name), control);
 }

@@ -15,7 +15,7 @@ import { type Release, readItem, readRelease } from "./release.ts";
 import { SelectionView } from "./selectionview.ts";
 import { Tiles } from "./table.ts";
 import { facts, TileView } from "./tileview.ts";
-import { count } from "./words.ts";
+import { count, percent } from "./words.ts";
 
 const WORDS: Readonly<Record<ColourBy | Mode, string>> = {
   area: "area",
@@ -55,6 +55,7 @@ class Explorer {
     if (this.state.map) this.map.goTo(this.state.map);
     else this.map.fit(release.collections.map((collection) => collection.bbox));
     window.addEventListener("hashchange", () => this.follow());
+    byId("skip").addEventListener("click", () => byId(this.state.tile ? "tile-title" : "tiles-heading").focus());
   }
 
   /** Read the indexes; the map fills while they arrive. */
@@ -76,7 +77,7 @@ class Explorer {
     this.selection = new SelectionView(byId("selection"), this.release.root, this.tiles, this.state.filter);
     this.filtered();
     this.form();
-    byId("tile").querySelector("nav")?.replaceWith(this.tileBar());
+    this.renewTileBar();
     this.map.whenDrawn(() => {
       document.documentElement.dataset.map = "ready";
       performance.mark("explorer:map");
@@ -100,7 +101,9 @@ class Explorer {
     this.filtered();
     this.form();
     if (this.state.map && !same(this.state.map, before.map)) this.map.goTo(this.state.map);
-    if (!same(this.state.tile, before.tile)) void this.showTile();
+    this.mapBar();
+    if (!same(tilePart(this.state), tilePart(before))) void this.showTile();
+    else this.renewTileBar();
   }
 
   private form(): void {
@@ -159,7 +162,9 @@ class Explorer {
     tip.hidden = row < 0;
     if (row < 0) return;
     const map = byId("map");
-    tip.textContent = `${this.tiles.idOf(row)} · ${Number((this.tiles.valid[row] ?? 0).toFixed(1))} % valid · ${this.tiles.modalitiesOf(row).join(", ")}`;
+    const share = percent(this.tiles.valid[row] ?? Number.NaN);
+    const words = [this.tiles.idOf(row), share && `${share} valid`, this.tiles.modalitiesOf(row).join(", ")];
+    tip.textContent = words.filter(Boolean).join(" · ");
     tip.style.left = `${map.offsetLeft + (pixel[0] ?? 0)}px`;
     tip.style.top = `${map.offsetTop + (pixel[1] ?? 0)}px`;
   }
@@ -182,14 +187,17 @@ class Explorer {
     const section = byId("tile");
     const { tile } = this.state;
     const asked = ++this.opened;
+    const left = section.dataset.tile ?? "";
     this.view?.close();
     this.view = null;
     section.hidden = !tile;
     byId("overview").hidden = Boolean(tile);
     delete section.dataset.state;
+    section.dataset.tile = tile?.id ?? "";
+    document.title = tile ? `${tile.id} · ${this.release.title}` : this.release.title;
     if (!tile) {
       this.map.resize();
-      document.title = this.release.title;
+      if (left && !this.list.focus(left)) byId("map").focus();
       return;
     }
     const title = h("h2", { id: "tile-title", tabindex: -1 }, tile.id);
@@ -211,7 +219,7 @@ class Explorer {
     const { tile } = this.state;
     const collection = this.release.collections.find(({ id }) => id === tile?.collection);
     if (!tile || !collection) throw new Error(`this release has no collection ${tile?.collection}`);
-    const item = await readItem(new URL(itemHref(tile.collection, tile.id), this.release.root));
+    const item = await readItem(this.release.root, new URL(itemHref(tile.collection, tile.id), this.release.root));
     if (asked !== this.opened) return;
     title.textContent = item.title;
     document.title = `${item.title} · ${this.release.title}`;
@@ -237,6 +245,16 @@ class Explorer {
       step("Tile after", 1),
       h("button", { type: "button", click: (event) => void copyLink(event.target as HTMLElement) }, "Copy link"),
     );
+  }
+
+  /** Draw the bar anew, now that more is known; the focus stays on its button. */
+  private renewTileBar(): void {
+    const old = byId("tile").querySelector("nav");
+    if (!old) return;
+    const at = Array.from(old.children).indexOf(document.activeElement as Element);
+    const bar = this.tileBar();
+    old.replaceWith(bar);
+    (bar.children[at] as HTMLElement | undefined)?.focus();
   }
 
   private modeBar(): HTMLElement {
@@ -265,6 +283,11 @@ async function copyLink(button: HTMLElement): Promise<void> {
 
 function troubleBox(error: unknown): HTMLElement {
   return h("p", { class: "trouble", role: "alert" }, sentence(error));
+}
+
+/** What of a state concerns the tile that is open. */
+function tilePart({ tile, mode, swipe, view, looks }: State): unknown {
+  return tile && { tile, mode, swipe, view, looks };
 }
 
 function same(one: unknown, other: unknown): boolean {

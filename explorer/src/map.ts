@@ -91,7 +91,9 @@ export class OverviewMap {
   /** Show all of some boxes: west, south, east, north in degrees. */
   fit(boxes: Iterable<readonly number[]>): void {
     const extent = createEmpty();
-    for (const [west = 0, south = 0, east = 0, north = 0] of boxes) {
+    for (const box of boxes) {
+      if (box.length !== 4) continue;
+      const [west = 0, south = 0, east = 0, north = 0] = box;
       const corners = [...fromLonLat([west, south]), ...fromLonLat([east < west ? east + 360 : east, north])];
       extend(extent, corners);
     }
@@ -112,7 +114,9 @@ export class OverviewMap {
 
   setBasemap(on: boolean): void {
     if (on && !this.basemap) {
-      this.basemap = new OlTileLayer({ source: new XYZ({ ...BASEMAP, crossOrigin: "anonymous" }) });
+      this.basemap = new OlTileLayer({
+        source: new XYZ({ ...BASEMAP, crossOrigin: "anonymous", referrerPolicy: "origin" }),
+      });
       this.map.getLayers().insertAt(0, this.basemap);
     }
     this.basemap?.setVisible(on);

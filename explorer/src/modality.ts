@@ -5,8 +5,10 @@ import ImageTile from "ol/source/ImageTile.js";
 import TileGrid from "ol/tilegrid/TileGrid.js";
 import { Cog, type Pixels } from "./cog.ts";
 import { Trouble } from "./errors.ts";
+import { inside } from "./layout.ts";
 import { defaultLook, type Look, makePainter, type Painter, renderOf } from "./paint.ts";
 import type { Asset, Collection, Item, Render } from "./release.ts";
+import { classesOf } from "./words.ts";
 
 /** The grid of a tile: north up, as `catalog-builder build` makes them. */
 export interface Grid {
@@ -67,7 +69,7 @@ export class Modality {
       tileGrid: tileGrid(grid, cog),
       transition: 0,
       wrapX: false,
-      interpolate: !this.render.colormap,
+      interpolate: !this.hasClasses,
       loader: async (z, x, y) => {
         try {
           return await this.draw(z, x, y);
@@ -86,11 +88,12 @@ export class Modality {
     projection: Projection,
     look: Look | undefined,
     failed: (error: unknown) => void,
+    signal: AbortSignal,
   ): Promise<Modality> {
     const asset = item.assets[key] as Asset;
-    const url = new URL(asset.href, item.url).href;
+    const url = inside(item.root, asset.href, item.url).href;
     const grid = gridOf(asset, item.properties, url);
-    const cog = await Cog.open(url, asset);
+    const cog = await Cog.open(url, asset, signal);
     if (cog.height !== grid.shape[0] || cog.width !== grid.shape[1]) {
       throw new Trouble(
         `${url} has ${cog.width} x ${cog.height} pixels, its item says ${grid.shape[1]} x ${grid.shape[0]}.`,
@@ -105,9 +108,14 @@ export class Modality {
     layer.on("prerender", (event) => {
       const context = event.context as CanvasRenderingContext2D;
       const resolution = event.frameState?.viewState.resolution ?? 0;
-      context.imageSmoothingEnabled = !this.render.colormap && resolution > this.grid.pixel[0];
+      context.imageSmoothingEnabled = !this.hasClasses && resolution > this.grid.pixel[0];
     });
     return layer;
+  }
+
+  /** Whether values are labels, between which there is nothing. */
+  private get hasClasses(): boolean {
+    return this.render.colormap !== undefined || classesOf(this.asset).length > 0;
   }
 
   setLook(look: Look): void {

@@ -55,7 +55,7 @@ export function makePainter(
   sample: readonly Pixels[],
 ): Painter {
   const own = look.bands.join() === defaultLook(render).bands.join();
-  if (render.colormap && own) return classPainter(render.colormap, isNodata);
+  if (render.colormap && own) return classPainter(render.colormap, (look.bands[0] ?? 1) - 1, isNodata);
   const ranges = look.bands.map((band, channel) => rangeOf(render, look, asset, band, channel, own, isNodata, sample));
   const ramp = look.bands.length === 1 ? table(own ? render.colormap_name : undefined) : null;
   return (pixels) => paintLevels(pixels, look.bands, ranges, ramp, isNodata);
@@ -77,6 +77,10 @@ export function rangeOf(
     const authored = own ? (render.rescale?.[channel] ?? render.rescale?.[0]) : authoredFor(render, band);
     if (authored && render.colormap_name && own) return localRamp(authored, asset, band);
     return authored ?? around(asset, band);
+  }
+  const statistics = asset.bands?.[band - 1]?.statistics;
+  if (look.stretch === "full" && statistics && statistics.maximum > statistics.minimum) {
+    return [statistics.minimum, statistics.maximum];
   }
   return quantiles(sample, band - 1, look.stretch === "spread" ? 0.02 : 0, isNodata);
 }
@@ -149,18 +153,22 @@ function paintLevels(
 
 function classPainter(
   colours: Readonly<Record<string, readonly number[]>>,
+  band: number,
   isNodata: (band: number, value: number) => boolean,
 ): Painter {
-  const table = new Uint32Array(256);
-  const bytes = new Uint8ClampedArray(table.buffer);
-  for (const [value, colour] of Object.entries(colours)) bytes.set([...colour, 255].slice(0, 4), 4 * Number(value));
+  const bytes = new Uint8ClampedArray(4);
+  const table = new Map<number, number>();
+  for (const [value, colour] of Object.entries(colours)) {
+    bytes.set([...colour.map(Number), 255].slice(0, 4));
+    table.set(Number(value), new Uint32Array(bytes.buffer)[0] ?? 0);
+  }
   return (pixels) => {
     const image = new ImageData(pixels.width, pixels.height);
     const target = new Uint32Array(image.data.buffer);
-    const labels = pixels.bands[0] ?? [];
+    const labels = pixels.bands[band] ?? [];
     for (let pixel = 0; pixel < target.length; pixel++) {
       const label = labels[pixel] ?? 0;
-      if (!isNodata(0, label)) target[pixel] = table[label] ?? 0;
+      if (!isNodata(band, label)) target[pixel] = table.get(label) ?? 0;
     }
     return image;
   };

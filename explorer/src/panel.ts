@@ -1,8 +1,7 @@
 /** One modality of a tile beside the others: a small map with its words, its legend and its settings. */
-import { defaults as defaultInteractions } from "ol/interaction.js";
 import OlMap from "ol/Map.js";
 import type View from "ol/View.js";
-import { follow } from "./cursor.ts";
+import { follow, interactions } from "./cursor.ts";
 import { h, link } from "./dom.ts";
 import { sentence } from "./errors.ts";
 import { legend } from "./legend.ts";
@@ -10,7 +9,7 @@ import { lookForm } from "./lookform.ts";
 import type { Modality } from "./modality.ts";
 import type { Look } from "./paint.ts";
 import type { Asset, Collection } from "./release.ts";
-import { classesOf, dates, licence, size, valueText } from "./words.ts";
+import { dates, licence, size, valueText } from "./words.ts";
 
 export interface PanelEvents {
   /** The pointer is over a coordinate of the CRS, or has left. */
@@ -60,7 +59,7 @@ export class Panel {
       target: this.screen,
       view,
       controls: [],
-      interactions: defaultInteractions({ altShiftDragRotate: false, pinchRotate: false }),
+      interactions: interactions(this.screen),
     });
     this.screen.append(this.cross);
     follow(this.map, this.screen, events.point);
@@ -113,10 +112,9 @@ export class Panel {
 
   private tell(values: readonly (number | null)[]): void {
     const bands = this.asset.bands ?? [];
-    const classes = classesOf(this.asset);
     const words = values.map((value, number) => {
       const name = bands.length > 1 ? `${bands[number]?.name ?? number + 1} ` : "";
-      return name + valueText(value, bands[number], classes);
+      return name + valueText(value, bands[number]);
     });
     this.say(words.join(" · "), values);
   }

@@ -1,7 +1,7 @@
 /** The documents of a release, as far as the page needs them. */
 import { Trouble } from "./errors.ts";
 import { getJson } from "./http.ts";
-import { CATALOG } from "./layout.ts";
+import { CATALOG, inside } from "./layout.ts";
 
 export interface Statistics {
   readonly minimum: number;
@@ -81,6 +81,8 @@ export interface Item {
   readonly assets: Readonly<Record<string, Asset>>;
   readonly properties: Readonly<Record<string, unknown>>;
   readonly url: URL;
+  /** Of the release. */
+  readonly root: URL;
 }
 
 export interface Release {
@@ -96,11 +98,11 @@ export async function readRelease(root: URL): Promise<Release> {
   if (catalog.type !== "Catalog" || !children.length) {
     throw new Trouble(`${url.href} is not the catalog of a release: it links to no collection.`);
   }
-  const collections = await Promise.all(children.map((link) => readCollection(new URL(link.href, url))));
+  const collections = await Promise.all(children.map((link) => readCollection(root, inside(root, link.href, url))));
   return { root, title: String(catalog.title ?? catalog.id), collections };
 }
 
-async function readCollection(url: URL): Promise<Collection> {
+async function readCollection(root: URL, url: URL): Promise<Collection> {
   const document = await getJson(url.href);
   const index = Object.values<{ href?: string; roles?: string[] }>(document.assets ?? {}).find((asset) =>
     asset.roles?.includes("collection-mirror"),
@@ -113,12 +115,12 @@ async function readCollection(url: URL): Promise<Collection> {
     renders: document.renders ?? {},
     links: links(document),
     bbox: document.extent?.spatial?.bbox?.[0] ?? [],
-    index: new URL(index.href, url),
+    index: inside(root, index.href, url),
     url,
   };
 }
 
-export async function readItem(url: URL): Promise<Item> {
+export async function readItem(root: URL, url: URL): Promise<Item> {
   const document = await getJson(url.href);
   if (document.type !== "Feature" || !document.assets) throw new Trouble(`${url.href} is no STAC item.`);
   return {
@@ -129,6 +131,7 @@ export async function readItem(url: URL): Promise<Item> {
     assets: document.assets,
     properties: document.properties ?? {},
     url,
+    root,
   };
 }
 

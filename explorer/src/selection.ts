@@ -1,6 +1,6 @@
 /** The chosen tiles as text that somebody can run: Python, `aws s3 sync`, addresses. */
-import { type Filter, firstMoment, isEverything, lastMoment } from "./filters.ts";
-import { areaFolder, assetHref, itemFolder, itemHref } from "./layout.ts";
+import { counts, type Filter, firstMoment, isEverything, lastMoment } from "./filters.ts";
+import { areaFolder, assetHref, CATALOG, collectionHref, itemHref } from "./layout.ts";
 import type { Tiles } from "./table.ts";
 
 /** Where a release can be synchronised from. */
@@ -9,22 +9,27 @@ export interface Bucket {
   readonly endpoint: string;
 }
 
-const AMAZON = /^(?:(?<host>.+)\.)?s3[.-](?:dualstack\.)?(?:[a-z0-9-]+\.)?amazonaws\.com$/;
+/** Hosts that name a service for buckets, the bucket before it or as the first part of the path. */
+const SERVICE = /^(?:(?<bucket>.+)\.)?s3[.-](?<rest>.+)$/;
+const LOOPBACK = /^(?:localhost|127\..+|\[::1\])$/;
 
-/** The bucket behind a web address: of Amazon by its host, of others by the first part of the path. */
+/** The bucket behind a web address; null where the address does not tell. */
 export function bucketOf(root: URL): Bucket | null {
   if (!/^https?:$/.test(root.protocol)) return null;
-  const path = decodeURIComponent(root.pathname).replace(/^\/+|\/+$/g, "");
-  const amazon = AMAZON.exec(root.hostname);
-  if (amazon) {
-    const bucket = amazon.groups?.host;
-    return { url: ["s3:/", ...(bucket ? [bucket] : []), path].join("/").replace(/\/$/, ""), endpoint: "" };
-  }
-  return path ? { url: `s3://${path}`, endpoint: root.origin } : null;
+  const path = root.pathname.replace(/^\/+|\/+$/g, "");
+  const service = SERVICE.exec(root.hostname)?.groups;
+  if (!service && !LOOPBACK.test(root.hostname)) return null;
+  const parts = [...(service?.bucket ? [service.bucket] : []), ...(path ? [path] : [])];
+  if (!parts.length) return null;
+  const amazon = root.hostname.endsWith(".amazonaws.com");
+  const port = root.port ? `:${root.port}` : "";
+  const host = service?.bucket ? root.hostname.slice(service.bucket.length + 1) : root.hostname;
+  return { url: `s3://${parts.join("/")}`, endpoint: amazon ? "" : `${root.protocol}//${host}${port}` };
 }
 
 export function asPython(root: URL, tiles: Tiles, filter: Filter): string {
-  if (!collectionsOf(tiles, filter).length) return "# No tile of this release is like that.\n";
+  if (!collectionsOf(tiles, filter).length || (filter.to && filter.from > filter.to))
+    return "# No tile of this release is like that.\n";
   const lines = ["import catalog_builder", ""];
   lines.push(`client = catalog_builder.open(${python(new URL("catalog.json", root).href)})`);
   const given = [...parameters(tiles, filter)];
@@ -54,6 +59,7 @@ function collectionsOf(tiles: Tiles, filter: Filter): string[] {
   return tiles.collections.values.filter((name, number) => {
     if (filter.collections.length && !filter.collections.includes(name)) return false;
     if (areas.size && !areas.has(name)) return false;
+    if (filter.splits.length && !tiles.splitColumns[number]) return false;
     return filter.has.every((modality) => tiles.everHas(number, modality));
   });
 }
@@ -75,10 +81,19 @@ function* conditions(tiles: Tiles, filter: Filter, collections: readonly string[
     yield `("dream:absent" IS NULL OR NOT A_CONTAINS("dream:absent", (${literal(modality)})))`;
   }
   if (filter.valid > 0) yield `"dream:valid_percent" >= ${filter.valid}`;
-  if (filter.splits.length) yield `"${tiles.splitColumn}" IN (${filter.splits.map(literal).join(", ")})`;
+  if (filter.splits.length) {
+    const columns = new Set(
+      collections.map((name) => tiles.splitColumns[tiles.collections.codes.get(name) ?? -1] ?? ""),
+    );
+    const clauses = [...columns].map((column) => `"${column}" IN (${filter.splits.map(literal).join(", ")})`);
+    yield clauses.length > 1 ? `(${clauses.join(" OR ")})` : (clauses[0] ?? "");
+  }
 }
 
-/** `aws s3 sync` of whole areas, else of the folders of single tiles; documents and indexes come along. */
+/**
+ * `aws s3 sync` of the chosen tiles, area by area, so that no more is listed than those; with the documents that lead to
+ * them. The indexes tell of all tiles, and stay where they are.
+ */
 export function asSync(
   bucket: Bucket | null,
   tiles: Tiles,
@@ -88,46 +103,65 @@ export function asSync(
 ): string {
   const source = bucket?.url ?? "s3://BUCKET/PREFIX";
   const options = ["--no-sign-request", ...(bucket?.endpoint ? [`--endpoint-url ${shell(bucket.endpoint)}`] : [])];
-  const command = `aws s3 sync ${shell(source)} mirror ${options.join(" ")}`;
+  const command = (folder: string, patterns: readonly string[]) => {
+    const [from, to] = folder ? [`${source}/${folder}`, `mirror/${folder}`] : [source, "mirror"];
+    const line = `aws s3 sync ${shell(from)} ${shell(to)} ${options.join(" ")}`;
+    const included = patterns.map((pattern) => `  --include ${shell(pattern)}`);
+    return included.length ? [`${line} --exclude '*'`, ...included].join(" \\\n") : line;
+  };
   const note = bucket ? [] : ["# Put the address of the bucket in place of s3://BUCKET/PREFIX."];
-  if (isEverything(filter) && !modalities.length) return `${[...note, command].join("\n")}\n`;
-  const patterns = [...folders(tiles, mask)].flatMap((folder) =>
-    modalities.length
-      ? [`${folder}/*.json`, ...modalities.map((modality) => `${folder}/*${modality}.tif`)]
-      : [`${folder}/*`],
+  if (isEverything(filter) && !modalities.length) return `${[...note, command("", [])].join("\n")}\n`;
+  const chosen = chosenAreas(tiles, mask);
+  const collections = new Set(chosen.map(({ folder }) => folder.slice(0, folder.indexOf("/"))));
+  const documents = chosen.length ? [CATALOG, ...Array.from(collections, collectionHref)] : [];
+  const copies = documents.map(
+    (href) => `aws s3 cp ${shell(`${source}/${href}`)} ${shell(`mirror/${href}`)} ${options.join(" ")}`,
   );
-  // A command line has its limits: several commands, each for some of the folders.
-  const lines = [...note];
-  for (let first = 0; first < patterns.length; first += PATTERNS) {
-    const some = patterns.slice(first, first + PATTERNS).map((pattern) => `  --include ${shell(pattern)}`);
-    lines.push([`${command} --exclude '*'`, ...some].join(" \\\n"));
-  }
-  return `${lines.join("\n")}\n`;
+  const lines = chosen.flatMap(({ folder, items }) => {
+    const patterns = items
+      ? ["*catalog.json", ...items.flatMap((item) => wanted(`${item}/`, modalities))]
+      : wanted("*", modalities);
+    return inParts(modalities.length || items ? patterns : []).map((some) => command(folder, some));
+  });
+  return `${[...note, ...copies, ...lines].join("\n")}\n`;
+}
+
+/** Patterns of the files below some folders: all, or documents and some modalities. */
+function wanted(folder: string, modalities: readonly string[]): string[] {
+  if (!modalities.length) return [`${folder}*`];
+  const inside = folder.endsWith("/") ? folder : `${folder}/`;
+  return [folder.endsWith("/") ? `${folder}*.json` : "*.json", ...modalities.map((name) => `${inside}${name}.tif`)];
+}
+
+/** A command line has its limits: several commands, each with some of the patterns. */
+function inParts(patterns: readonly string[]): string[][] {
+  const parts: string[][] = patterns.length ? [] : [[]];
+  for (let first = 0; first < patterns.length; first += PATTERNS) parts.push(patterns.slice(first, first + PATTERNS));
+  return parts;
 }
 
 const PATTERNS = 200;
 
-/** Folders that hold the chosen tiles and no others: areas that are chosen as a whole, tiles of the rest. */
-function* folders(tiles: Tiles, mask: Uint8Array): Generator<string> {
-  const all = new Map<number, number>();
-  const chosen = new Map<number, number>();
+interface ChosenArea {
+  readonly folder: string;
+  /** Ids of its chosen items; null where all of them are. */
+  readonly items: readonly string[] | null;
+}
+
+function chosenAreas(tiles: Tiles, mask: Uint8Array): ChosenArea[] {
+  const all = counts(tiles.area, tiles.count, tiles.areas.values.length);
+  const rows = new Map<number, number[]>();
   for (let row = 0; row < tiles.count; row++) {
+    if (!mask[row]) continue;
     const area = tiles.area[row] ?? 0;
-    all.set(area, (all.get(area) ?? 0) + 1);
-    if (mask[row]) chosen.set(area, (chosen.get(area) ?? 0) + 1);
+    const known = rows.get(area);
+    if (known) known.push(row);
+    else rows.set(area, [row]);
   }
-  const told = new Set<number>();
-  for (let row = 0; row < tiles.count; row++) {
-    const area = tiles.area[row] ?? 0;
-    if (!mask[row] || told.has(area)) continue;
-    const [collection, name] = [tiles.collectionOf(row), tiles.areaOf(row)];
-    if (all.get(area) === chosen.get(area)) {
-      told.add(area);
-      yield areaFolder(collection, name);
-    } else {
-      yield itemFolder(collection, tiles.idOf(row));
-    }
-  }
+  return Array.from(rows, ([area, chosen]) => ({
+    folder: areaFolder(tiles.collectionOf(chosen[0] ?? 0), tiles.areaOf(chosen[0] ?? 0)),
+    items: all[area] === chosen.length ? null : chosen.map((row) => tiles.idOf(row)),
+  }));
 }
 
 /** One address a line: of the items, or of the files of some modalities where a tile has them. */

@@ -1,17 +1,16 @@
 /** Two modalities of a tile on one map, with a line between them that moves. */
 import { defaults as defaultControls, ScaleLine } from "ol/control.js";
-import { defaults as defaultInteractions } from "ol/interaction.js";
 import type TileLayer from "ol/layer/Tile.js";
 import OlMap from "ol/Map.js";
 import { getRenderPixel } from "ol/render.js";
 import type ImageTile from "ol/source/ImageTile.js";
 import type View from "ol/View.js";
-import { follow } from "./cursor.ts";
+import { follow, interactions } from "./cursor.ts";
 import { h } from "./dom.ts";
 import { sentence } from "./errors.ts";
 import { legend } from "./legend.ts";
 import type { Modality } from "./modality.ts";
-import { classesOf, valueText } from "./words.ts";
+import { valueText } from "./words.ts";
 
 type Pair = readonly [left: string, right: string];
 
@@ -32,8 +31,9 @@ export class Swipe {
   private cursor: readonly number[] | null = null;
 
   constructor(
-    private readonly modalities: readonly Modality[],
-    private pair: Pair,
+    private modalities: readonly Modality[],
+    /** The two that are asked for; where they are not there, the first and the last are shown. */
+    private wanted: Pair,
     view: View,
     private readonly events: SwipeEvents,
   ) {
@@ -59,16 +59,29 @@ export class Swipe {
       target: screen,
       view,
       controls: defaultControls({ rotate: false, attribution: false }).extend([new ScaleLine()]),
-      interactions: defaultInteractions({ altShiftDragRotate: false, pinchRotate: false }),
+      interactions: interactions(screen),
     });
     screen.append(this.line, this.cross);
     follow(this.map, screen, events.point);
     this.map.on("postrender", () => this.placeCross());
-    this.show(pair);
+    this.show();
   }
 
-  private show(pair: Pair): void {
-    this.pair = pair;
+  /** Show what has become readable since. */
+  add(modalities: readonly Modality[]): void {
+    const before = this.pair;
+    this.modalities = modalities;
+    if (before.join() !== this.pair.join()) this.show();
+    else this.fillSelects();
+  }
+
+  private get pair(): Pair {
+    const keys = this.modalities.map(({ key }) => key);
+    return this.wanted.every((key) => keys.includes(key)) ? this.wanted : [keys[0] ?? "", keys.at(-1) ?? ""];
+  }
+
+  private show(): void {
+    const { pair } = this;
     const [left, right] = pair.map((key) => this.modalities.find((modality) => modality.key === key));
     this.layers = [left, right].filter((found) => found !== undefined).map((modality) => modality.layer());
     this.map.setLayers(this.layers);
@@ -87,15 +100,24 @@ export class Swipe {
   private select(at: 0 | 1): HTMLSelectElement {
     const choose = (event: Event) => {
       const key = (event.target as HTMLSelectElement).value;
-      const pair: Pair = at ? [this.pair[0], key] : [key, this.pair[1]];
-      this.show(pair);
-      this.events.pair(pair);
+      this.wanted = at ? [this.pair[0], key] : [key, this.pair[1]];
+      this.show();
+      this.events.pair(this.wanted);
       this.sides.querySelectorAll("select")[at]?.focus();
     };
-    const options = this.modalities.map(({ key, asset }) =>
+    return h("select", { change: choose }, ...this.options(at));
+  }
+
+  private options(at: 0 | 1): HTMLElement[] {
+    return this.modalities.map(({ key, asset }) =>
       h("option", { value: key, selected: key === this.pair[at] }, `${key}: ${asset.title ?? key}`),
     );
-    return h("select", { change: choose }, ...options);
+  }
+
+  private fillSelects(): void {
+    const [left, right] = this.sides.querySelectorAll("select");
+    left?.replaceChildren(...this.options(0));
+    right?.replaceChildren(...this.options(1));
   }
 
   /** Leave of a layer only what is on its side of the line. */
@@ -151,11 +173,8 @@ export class Swipe {
 async function describe(modality: Modality, pixel: readonly [number, number]): Promise<string> {
   try {
     const values = await modality.values(...pixel);
-    const classes = classesOf(modality.asset);
     const bands = modality.asset.bands ?? [];
-    const words = values.map(
-      (value, band) => `${bands[band]?.name ?? band + 1} ${valueText(value, bands[band], classes)}`,
-    );
+    const words = values.map((value, band) => `${bands[band]?.name ?? band + 1} ${valueText(value, bands[band])}`);
     return `${modality.key}: ${words.join(" · ")}`;
   } catch (error) {
     return `${modality.key}: ${sentence(error)}`;

@@ -1,4 +1,5 @@
 /** What the page knows of every tile, column by column: 100,000 objects would be slow to make and to keep. */
+import { Trouble } from "./errors.ts";
 
 export interface Names {
   readonly values: string[];
@@ -19,7 +20,9 @@ export function code(table: Names, value: string): number {
   return found;
 }
 
-export const NO_SPLIT = 255;
+export const NO_SPLIT = 65535;
+/** Modalities of a release, each with a bit of its own. */
+const MOST = 31;
 
 /** One row a tile. Rows below `count` are filled; they only grow. */
 export class Tiles {
@@ -32,36 +35,39 @@ export class Tiles {
   readonly splits: Names = names();
   collection = new Uint8Array();
   area = new Uint32Array();
-  split = new Uint8Array();
+  split = new Uint16Array();
   /** West, south, east, north in degrees; east is beyond 180 where a tile crosses the antimeridian. */
   bbox = new Float64Array();
   /** First and last moment, milliseconds since 1970, as a search by `datetime` sees them; NaN where there is none. */
   start = new Float64Array();
   end = new Float64Array();
-  valid = new Float32Array();
+  /** Percent; NaN where the index does not tell. */
+  valid = new Float64Array();
   /** A bit for every modality of `modalities` that the tile has. */
   has = new Uint32Array();
   /** The same bits by collection: modalities that its template knows. */
   readonly known: number[] = [];
-  /** The property that tells the split of a tile; empty where no collection has one. */
-  splitColumn = "";
+  /** By collection, the property that tells the split of its tiles; empty where it has none. */
+  readonly splitColumns: string[] = [];
   private readonly lacked: number[] = [];
 
   /** Make room for so many rows; to be called once, before the first. */
   reserve(rows: number): void {
     this.collection = new Uint8Array(rows);
     this.area = new Uint32Array(rows);
-    this.split = new Uint8Array(rows).fill(NO_SPLIT);
+    this.split = new Uint16Array(rows).fill(NO_SPLIT);
     this.bbox = new Float64Array(4 * rows);
     this.start = new Float64Array(rows);
     this.end = new Float64Array(rows);
-    this.valid = new Float32Array(rows);
+    this.valid = new Float64Array(rows);
     this.has = new Uint32Array(rows);
   }
 
   /** Name a collection and the modalities that its tiles may have; gives its code. */
   addCollection(id: string, modalities: readonly string[]): number {
     const number = code(this.collections, id);
+    for (const name of modalities) code(this.modalities, name);
+    if (this.modalities.values.length > MOST) throw new Trouble(`This page knows no more than ${MOST} modalities.`);
     this.known[number] = this.bitsOf(modalities);
     this.lacked[number] = 0;
     return number;
@@ -83,9 +89,10 @@ export class Tiles {
     return ((this.lacked[collection] ?? 0) & this.bitsOf([modality])) !== 0;
   }
 
-  private bitsOf(modalities: readonly string[]): number {
-    // 31 modalities have a bit of their own; no release comes near.
-    return modalities.reduce((bits, name) => bits | (1 << Math.min(code(this.modalities, name), 31)), 0);
+  /** The bits of some modalities; one that no collection knows has the bit that no tile has. */
+  bitsOf(modalities: readonly string[]): number {
+    const bits = modalities.map((name) => 1 << (this.modalities.codes.get(name) ?? MOST));
+    return bits.reduce((all, bit) => all | bit, 0) >>> 0;
   }
 
   collectionOf(row: number): string {

@@ -18,8 +18,10 @@ const SMALLEST = 6;
 /** From this width on tiles are drawn by their outlines. */
 const OUTLINED = 14;
 const LEFT_OUT = "#c9c9c9";
+const LEFT_OUT_EDGE = "#767676";
 const INK = "#1a1a1a";
-const OPACITY = 0.55;
+/** Of the inside of a tile that is drawn by its outline: the map is seen through it. */
+const OPACITY = 0.6;
 
 interface Part {
   readonly group: Group;
@@ -78,14 +80,17 @@ export class TileMap {
     const [x = 0, y = 0] = coordinate;
     const slack = (SMALLEST / 2 + 2) * resolution;
     let [found, nearest] = [-1, Infinity];
-    for (let row = 0; row < this.tiles.count; row++) {
-      if (this.mask && !this.mask[row]) continue;
-      const [west, south, east, north] = this.box(row);
-      if (y < south - slack || y > north + slack) continue;
-      const turned = x + Math.round(((west + east) / 2 - x) / WORLD) * WORLD;
-      if (turned < west - slack || turned > east + slack) continue;
-      const distance = Math.hypot(turned - (west + east) / 2, y - (south + north) / 2);
-      if (distance < nearest) [found, nearest] = [row, distance];
+    for (const { group, box } of this.parts) {
+      if (y < box[1] - slack || y > box[3] + slack) continue;
+      for (let row = group.first; row < group.first + group.rows; row++) {
+        if (this.mask && !this.mask[row]) continue;
+        const [west, south, east, north] = this.box(row);
+        if (y < south - slack || y > north + slack) continue;
+        const turned = x + Math.round(((west + east) / 2 - x) / WORLD) * WORLD;
+        if (turned < west - slack || turned > east + slack) continue;
+        const distance = Math.hypot(turned - (west + east) / 2, y - (south + north) / 2);
+        if (distance < nearest) [found, nearest] = [row, distance];
+      }
     }
     return found;
   }
@@ -128,19 +133,28 @@ export class TileMap {
       ({ box }) => box[0] <= east && box[2] >= west && box[1] <= north && box[3] >= south,
     );
     context.lineWidth = 1.2 * resolution;
-    context.globalAlpha = OPACITY;
-    const drawn = new Drawn(view, resolution);
-    for (const chosen of this.mask ? [false, true] : [true]) {
-      for (const part of inView) this.drawPart(context, part, chosen, drawn);
+    const left = [false, true].filter((chosen) => chosen || this.mask);
+    // Edges of small tiles first, so that of a crowd only the rim has one.
+    for (const edge of [true, false]) {
+      const drawn = new Drawn(view, resolution);
+      for (const chosen of left) {
+        for (const part of inView) this.drawPart(context, part, { chosen, edge }, drawn);
+      }
     }
-    context.globalAlpha = 1;
     if (this.marked >= 0) this.drawMarked(context, resolution);
   }
 
-  private drawPart(context: CanvasRenderingContext2D, part: Part, chosen: boolean, drawn: Drawn): void {
+  private drawPart(
+    context: CanvasRenderingContext2D,
+    part: Part,
+    { chosen, edge }: { chosen: boolean; edge: boolean },
+    drawn: Drawn,
+  ): void {
     const { boxes, mask, colouring } = this;
     const { first, rows } = part.group;
-    const smallest = SMALLEST * drawn.resolution;
+    const { resolution } = drawn;
+    const margin = edge ? resolution : 0;
+    const line = chosen ? INK : LEFT_OUT_EDGE;
     let current = -2;
     for (let row = first; row < first + rows; row++) {
       if (mask && Boolean(mask[row]) !== chosen) continue;
@@ -148,18 +162,20 @@ export class TileMap {
       const bottom = boxes[4 * row + 1] as number;
       const right = boxes[4 * row + 2] as number;
       const top = boxes[4 * row + 3] as number;
+      const large = right - left > OUTLINED * resolution;
+      if (large && edge) continue;
       const colour = chosen ? colouring.of(row) : -1;
-      const wide = Math.max(right - left, smallest);
-      const high = Math.max(top - bottom, smallest);
+      const wide = Math.max(right - left, SMALLEST * resolution);
+      const high = Math.max(top - bottom, SMALLEST * resolution);
       const [x, y] = [(left + right - wide) / 2, (bottom + top - high) / 2];
-      if (!drawn.isNew(x, y, wide, high, colour)) continue;
+      if (!drawn.isNew(x, y, wide, high, edge ? Number(chosen) : colour)) continue;
       if (colour !== current) {
         current = colour;
-        context.fillStyle = colouring.palette[colour] ?? LEFT_OUT;
-        context.strokeStyle = context.fillStyle;
+        context.fillStyle = edge ? line : (colouring.palette[colour] ?? LEFT_OUT);
+        context.strokeStyle = line;
       }
-      if (right - left <= OUTLINED * drawn.resolution) {
-        context.fillRect(x, y, wide, high);
+      if (!large) {
+        context.fillRect(x - margin, y - margin, wide + 2 * margin, high + 2 * margin);
         continue;
       }
       this.ask(part);
@@ -238,6 +254,8 @@ function outline(context: CanvasRenderingContext2D, rings: readonly Float64Array
     }
     context.closePath();
   }
+  context.globalAlpha = OPACITY;
   context.fill();
+  context.globalAlpha = 1;
   context.stroke();
 }

@@ -5,7 +5,7 @@ import { get as getProjection, transform } from "ol/proj.js";
 import View from "ol/View.js";
 import type { Mode, View as Place } from "./address.ts";
 import { h, later, link } from "./dom.ts";
-import { Trouble } from "./errors.ts";
+import { sentence, Trouble } from "./errors.ts";
 import { type Grid, gridOf, Modality, pixelAt } from "./modality.ts";
 import { isDefault, type Look } from "./paint.ts";
 import { Panel } from "./panel.ts";
@@ -34,8 +34,14 @@ export class TileView {
   private readonly grid: Grid;
   private readonly projection: Projection;
   private readonly view: View;
+  private readonly stop = new AbortController();
+  private readonly troubles = h("div");
+  /** Resolvers of those who wait for a picture that is no longer on the page. */
+  private waiting: (() => void)[] = [];
   private swipe: Swipe | null = null;
   private state: TileState;
+  /** The place that shows all of the tile, which an address need not tell. */
+  private fitted: Place | null = null;
   private asked = 0;
 
   constructor(
@@ -67,21 +73,58 @@ export class TileView {
     this.arrange();
     this.fit();
     await Promise.all(this.panels.map((panel) => this.load(panel)));
-    if (this.state.mode === "swipe") this.arrange();
   }
 
   private async load(panel: Panel): Promise<void> {
+    const { item, collection, projection, stop } = this;
     const look = this.state.looks[panel.name];
+    const failed = (error: unknown) => this.complain(panel.name, error);
     try {
-      const failed = (error: unknown) => panel.fail(error);
-      const modality = await Modality.open(panel.name, this.item, this.collection, this.projection, look, failed);
+      const modality = await Modality.open(panel.name, item, collection, projection, look, failed, stop.signal);
       this.modalities.set(panel.name, modality);
-      const drawn = new Promise<void>((resolve) => panel.map.once("rendercomplete", () => resolve()));
+      this.swipe?.add(this.loaded());
+      const drawn = this.drawn(panel);
       panel.show(modality);
-      if (this.state.mode === "side") await drawn;
+      await drawn;
     } catch (error) {
-      panel.fail(error);
+      if (!stop.signal.aborted) panel.fail(error);
     }
+  }
+
+  /** Wait until a panel is drawn, or has left the page. */
+  private drawn(panel: Panel): Promise<void> {
+    if (this.state.mode !== "side") return Promise.resolve();
+    return new Promise((resolve) => {
+      this.waiting.push(resolve);
+      panel.map.once("rendercomplete", () => resolve());
+    });
+  }
+
+  private stopWaiting(): void {
+    for (const resolve of this.waiting) resolve();
+    this.waiting = [];
+  }
+
+  /** Say that a part of a file could not be read, once a modality, and offer another try. */
+  private complain(name: string, error: unknown): void {
+    if (this.stop.signal.aborted || this.troubles.querySelector(`[data-modality="${CSS.escape(name)}"]`)) return;
+    const again = h("button", { type: "button" }, "Try again");
+    const box = h(
+      "p",
+      { class: "trouble", role: "alert", "data-modality": name },
+      `${name}: ${sentence(error)} `,
+      again,
+    );
+    again.addEventListener("click", () => {
+      box.remove();
+      this.modalities.get(name)?.source.refresh();
+    });
+    this.troubles.append(box);
+  }
+
+  /** The modalities that are there, in the order of the template. */
+  private loaded(): Modality[] {
+    return this.panels.map(({ name }) => this.modalities.get(name)).filter((found) => found !== undefined);
   }
 
   private makeView(): View {
@@ -102,8 +145,14 @@ export class TileView {
   }
 
   private viewed(): void {
+    const now = this.placed();
+    const whole = JSON.stringify(now) === JSON.stringify(this.fitted);
+    this.update({ view: whole ? null : now });
+  }
+
+  private placed(): Place {
     const [x = 0, y = 0] = this.view.getCenter() ?? [];
-    this.update({ view: { x, y, scale: this.view.getResolution() ?? 1 } });
+    return { x, y, scale: this.view.getResolution() ?? 1 };
   }
 
   /** Show all of the tile, or the part that the address names. */
@@ -121,15 +170,18 @@ export class TileView {
     const screen = this.element.querySelector(".screen");
     const size = [screen?.clientWidth || 256, screen?.clientHeight || 256];
     this.view.fit(this.grid.extent, { size });
+    this.fitted = this.placed();
   }
 
   setMode(mode: Mode): void {
     this.update({ mode });
+    this.stopWaiting();
     this.arrange();
     if (!this.state.view) this.showAll();
   }
 
   private update(part: Partial<TileState>): void {
+    if (this.stop.signal.aborted) return; // another tile has the address now
     this.state = { ...this.state, ...part };
     this.changed(this.state);
   }
@@ -147,28 +199,24 @@ export class TileView {
     if (this.state.mode === "side") {
       this.element.replaceChildren(
         this.place,
+        this.troubles,
         h("div", { class: "panels" }, ...this.panels.map((panel) => panel.element)),
       );
       for (const panel of this.panels) panel.map.updateSize();
       return;
     }
-    const loaded = this.panels.map((panel) => this.modalities.get(panel.name)).filter((found) => found !== undefined);
-    const pair = this.pair(loaded.map((modality) => modality.key));
-    this.swipe = new Swipe(loaded, pair, this.view, {
+    this.swipe = new Swipe(this.loaded(), this.state.swipe, this.view, {
       point: (coordinate) => this.point(coordinate),
       pair: (swipe) => this.update({ swipe }),
     });
-    const troubles = this.panels.filter(
-      (panel) => !this.modalities.has(panel.name) && panel.element.matches(".failed"),
+    const failed = this.panels.filter((panel) => panel.element.matches(".failed"));
+    this.element.replaceChildren(
+      this.place,
+      this.troubles,
+      this.swipe.element,
+      ...failed.map((panel) => panel.element),
     );
-    this.element.replaceChildren(this.place, this.swipe.element, ...troubles.map((panel) => panel.element));
     this.swipe.map.updateSize();
-  }
-
-  private pair(keys: readonly string[]): readonly [string, string] {
-    const [left, right] = this.state.swipe;
-    if (keys.includes(left) && keys.includes(right)) return [left, right];
-    return [keys[0] ?? "", keys.at(-1) ?? ""];
   }
 
   private point(coordinate: readonly number[] | null): void {
@@ -205,6 +253,9 @@ export class TileView {
   }
 
   close(): void {
+    this.stop.abort();
+    this.asked++;
+    this.stopWaiting();
     this.swipe?.close();
     for (const panel of this.panels) panel.close();
   }

@@ -20,16 +20,22 @@ export function licence(key: string, asset: Asset, collection: Collection): { na
   return { name: stated && stated !== "other" ? stated : (told ?? (stated || "not stated")), link };
 }
 
-export function classesOf(asset: Asset): readonly ClassEntry[] {
-  return asset.bands?.[0]?.["classification:classes"] ?? [];
+export function classesOf(asset: Asset, band = 1): readonly ClassEntry[] {
+  return asset.bands?.[band - 1]?.["classification:classes"] ?? [];
 }
 
-/** A value of a band as people read it: floats to the seven digits that 32 bits hold. */
-export function valueText(value: number | null, band: Band | undefined, classes: readonly ClassEntry[]): string {
+/** A value of a band as people read it: of 32 bit floats the seven digits that they hold. */
+export function valueText(value: number | null, band: Band | undefined): string {
   if (value === null) return "no data";
-  const found = classes.find((entry) => entry.value === value);
+  const found = band?.["classification:classes"]?.find((entry) => entry.value === value);
   if (found) return `${value} ${found.title ?? found.name ?? ""}`.trim();
-  return `${Number(value.toPrecision(7))}${band?.unit ? ` ${band.unit}` : ""}`;
+  const shown = band?.data_type === "float32" ? Number(value.toPrecision(7)) : value;
+  return `${shown}${band?.unit ? ` ${band.unit}` : ""}`;
+}
+
+/** A share of valid pixels; only what is whole is called so. */
+export function percent(value: number): string {
+  return Number.isNaN(value) ? "" : `${Math.floor(value * 100) / 100} %`;
 }
 
 export function size(bytes: number | undefined): string {

@@ -61,6 +61,24 @@ test("without a filter all tiles are chosen, of which none may lack a valid shar
   assert.equal(choose(tiles, EVERYTHING).count, ROWS.length);
 });
 
+test("a share that is exactly as asked is enough, and one that is not told is no reason", () => {
+  const rows = [
+    { ...(ROWS[0] as Row), valid: 99.1 },
+    { ...(ROWS[0] as Row), valid: Number.NaN },
+  ];
+  assert.deepEqual(Array.from(choose(made(rows), { ...EVERYTHING, valid: 99.1 }).mask), [1, 0]);
+  assert.equal(choose(made(rows), EVERYTHING).count, 2);
+});
+
+test("a period that ends before it starts has no tile", () => {
+  assert.equal(choose(tiles, { ...EVERYTHING, from: "2021-01-01", to: "2020-01-01" }).count, 0);
+});
+
+test("a modality that nobody knows is not added by asking", () => {
+  assert.equal(choose(tiles, { ...EVERYTHING, has: ["nonsense"] }).count, 0);
+  assert.ok(!tiles.modalities.values.includes("nonsense"));
+});
+
 test("counts by code", () => {
   assert.deepEqual(counts(tiles.area, tiles.count, tiles.areas.values.length), [2, 1, 2]);
 });

@@ -17,8 +17,10 @@ export const MODALITIES = { france: ["s1", "s2", "osm"], usa: ["uavsar_1", "s2"]
 export function made(rows: readonly Row[]): Tiles {
   const tiles = new Tiles();
   tiles.reserve(rows.length);
-  tiles.splitColumn = rows.some((row) => row.split) ? "dream:split" : "";
-  for (const [name, modalities] of Object.entries(MODALITIES)) tiles.addCollection(name, modalities);
+  for (const [name, modalities] of Object.entries(MODALITIES)) {
+    const split = rows.some((row) => row.split && row.collection === name) ? "dream:split" : "";
+    tiles.splitColumns[tiles.addCollection(name, modalities)] = split;
+  }
   for (const row of rows) {
     const at = tiles.count++;
     const collection = tiles.collections.codes.get(row.collection) ?? 0;

@@ -33,10 +33,14 @@ test("areas of two collections keep to their own", () => {
 test("whole areas are synchronised as areas, parts of them by tiles", () => {
   const filter = { ...EVERYTHING, valid: 80 };
   const text = asSync(bucketOf(root), tiles, choose(tiles, filter).mask, filter, []);
-  assert.match(text, /^aws s3 sync s3:\/\/dream\/v1\.0\.0 mirror --no-sign-request --exclude '\*'/);
-  assert.match(text, /--include 'france\/ventoux\/ventoux_x0067_y0478\/\*'/);
-  assert.match(text, /--include 'france\/beauce\/\*'/);
+  assert.match(text, /^aws s3 cp s3:\/\/dream\/v1\.0\.0\/catalog\.json mirror\/catalog\.json --no-sign-request\n/);
+  assert.match(text, /\/ventoux mirror\/france\/ventoux --no-sign-request --exclude '\*' \\\n/);
+  assert.match(text, /--include 'ventoux_x0067_y0478\/\*'/);
+  assert.match(text, /sync s3:\/\/dream\/v1\.0\.0\/france\/beauce mirror\/france\/beauce --no-sign-request\n/);
   assert.doesNotMatch(text, /ventoux_x0066/);
+  const s1 = asSync(bucketOf(root), tiles, choose(tiles, filter).mask, filter, ["s1"]);
+  assert.match(s1, /--include ventoux_x0067_y0478\/s1\.tif\n/);
+  assert.match(s1, /--include '\*\/s1\.tif'/);
 });
 
 test("addresses of items, and of files where a tile has them", () => {
@@ -58,7 +62,13 @@ test("the bucket behind an address", () => {
     url: "s3://dream/v1",
     endpoint: "http://127.0.0.1:8333",
   });
+  assert.deepEqual(bucket("https://dream.s3.fr-par.scw.cloud/v1/"), {
+    url: "s3://dream/v1",
+    endpoint: "https://s3.fr-par.scw.cloud",
+  });
   assert.equal(bucket("http://127.0.0.1:8000/"), null);
+  assert.equal(bucket("https://d1.cloudfront.net/v1.0.0/"), null);
+  assert.equal(bucket("https://user.github.io/100%/v1/"), null);
 });
 
 test("where a release lies", () => {
