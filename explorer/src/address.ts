@@ -40,6 +40,7 @@ export const START: State = {
 };
 
 const LIST = ",";
+const DEEPEST = 30; // zoom
 const LOOK = "look.";
 
 export function encode(state: State): string {
@@ -92,7 +93,7 @@ export function decode(fragment: string): State {
       splits: list("split").map(safeDecode),
     },
     colour: COLOURS.find((name) => name === parts.get("colour")) ?? START.colour,
-    map: view(list("map")),
+    map: onEarth(view(list("map"))),
     tile: collection && id ? { collection, id } : null,
     mode: MODES.find((name) => name === parts.get("mode")) ?? START.mode,
     swipe: [swipe[0] ?? "", swipe[1] ?? ""],
@@ -131,6 +132,10 @@ function view(parts: readonly string[]): View | null {
   const [x, y, scale] = parts.map(Number);
   const sound = parts.length === 3 && [x, y, scale].every(Number.isFinite) && (scale as number) > 0;
   return sound ? { x: x as number, y: y as number, scale: scale as number } : null;
+}
+
+function onEarth(place: View | null): View | null {
+  return place && Math.abs(place.x) <= 540 && Math.abs(place.y) <= 90 && place.scale <= DEEPEST ? place : null;
 }
 
 function safeDecode(text: string): string {

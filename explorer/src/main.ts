@@ -4,7 +4,7 @@ import "./explorer.css";
 import { COLOURS, type ColourBy, decode, encode, MODES, type Mode, type State } from "./address.ts";
 import { colouring } from "./colours.ts";
 import { byId, h, sometimes } from "./dom.ts";
-import { sentence } from "./errors.ts";
+import { sentence, Trouble } from "./errors.ts";
 import { filterForm } from "./filterform.ts";
 import { type Chosen, choose, type Filter } from "./filters.ts";
 import { openIndex, readIndexes } from "./index.ts";
@@ -218,7 +218,7 @@ class Explorer {
   private async openTile(section: HTMLElement, title: HTMLElement, asked: number): Promise<void> {
     const { tile } = this.state;
     const collection = this.release.collections.find(({ id }) => id === tile?.collection);
-    if (!tile || !collection) throw new Error(`this release has no collection ${tile?.collection}`);
+    if (!tile || !collection) throw new Trouble(`This release has no collection ${tile?.collection}.`);
     const item = await readItem(this.release.root, new URL(itemHref(tile.collection, tile.id), this.release.root));
     if (asked !== this.opened) return;
     title.textContent = item.title;

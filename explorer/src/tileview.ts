@@ -36,8 +36,8 @@ export class TileView {
   private readonly view: View;
   private readonly stop = new AbortController();
   private readonly troubles = h("div");
-  /** Resolvers of those who wait for a picture that is no longer on the page. */
-  private waiting: (() => void)[] = [];
+  /** By modality, how to tell who waits for its picture that there is nothing more to wait for. */
+  private readonly waiting = new Map<string, () => void>();
   private swipe: Swipe | null = null;
   private state: TileState;
   /** The place that shows all of the tile, which an address need not tell. */
@@ -95,18 +95,19 @@ export class TileView {
   private drawn(panel: Panel): Promise<void> {
     if (this.state.mode !== "side") return Promise.resolve();
     return new Promise((resolve) => {
-      this.waiting.push(resolve);
+      this.waiting.set(panel.name, resolve);
       panel.map.once("rendercomplete", () => resolve());
     });
   }
 
   private stopWaiting(): void {
-    for (const resolve of this.waiting) resolve();
-    this.waiting = [];
+    for (const resolve of this.waiting.values()) resolve();
+    this.waiting.clear();
   }
 
   /** Say that a part of a file could not be read, once a modality, and offer another try. */
   private complain(name: string, error: unknown): void {
+    this.waiting.get(name)?.(); // a map with a hole never calls itself complete
     if (this.stop.signal.aborted || this.troubles.querySelector(`[data-modality="${CSS.escape(name)}"]`)) return;
     const again = h("button", { type: "button" }, "Try again");
     const box = h(

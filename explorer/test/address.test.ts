@@ -35,6 +35,7 @@ test("nonsense in an address is left out, not believed", () => {
   const address =
     "#collection=,,&from=2019-13-01&to=yesterday&valid=NaN&colour=red&map=1,2&tile=a&mode=x&view=1,2,-3&look.s2=0:template&look.s1=1-2:full&look.osm=1:5~";
   assert.deepEqual(decode(address), START);
+  assert.equal(decode("#map=1e99,-1e99,1e99").map, null);
   assert.equal(decode("#from=2019-02-30").filter.from, "");
   assert.equal(decode("#valid=1e9").filter.valid, 100);
   assert.equal(decode("#valid=-4").filter.valid, EVERYTHING.valid);
