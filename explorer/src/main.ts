@@ -295,14 +295,17 @@ function same(one: unknown, other: unknown): boolean {
 }
 
 async function start(): Promise<void> {
+  let explorer: Explorer | null = null;
   try {
     const release = await readRelease(releaseRoot(new URL(location.href)));
-    await new Explorer(release, new Tiles()).read();
+    explorer = new Explorer(release, new Tiles());
+    await explorer.read();
   } catch (error) {
     const box = byId("trouble");
     box.hidden = false;
     box.textContent = sentence(error);
     byId("status").textContent = "";
+    byId("overview").hidden ||= !explorer;
     document.documentElement.dataset.map = "failed";
   }
 }
