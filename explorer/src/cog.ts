@@ -40,6 +40,8 @@ class Client extends BaseClient {
     try {
       return new Answer(await get(this.url, { ...options, signal: this.signal }));
     } catch (error) {
+      // Nobody waits for what was given up; geotiff.js would throw it where nobody catches it.
+      if (this.signal.aborted) return new Promise(() => undefined);
       this.trouble = error;
       throw error;
     }

@@ -20,7 +20,6 @@ export function filterForm(form: HTMLElement, tiles: Tiles, filter: Filter, chan
   const areas = h("select", {
     multiple: true,
     size: Math.min(6, Math.max(2, tiles.areas.values.length)),
-    "aria-describedby": "areas-hint",
   });
   areas.append(
     ...tiles.areas.values.map((name, number) =>
@@ -33,13 +32,7 @@ export function filterForm(form: HTMLElement, tiles: Tiles, filter: Filter, chan
   form.replaceChildren(
     h("h2", {}, "Filter"),
     boxes("Collection", collections, filter.collections, (chosen) => set({ collections: chosen })),
-    h(
-      "label",
-      {},
-      h("span", {}, "Area"),
-      areas,
-      h("small", { id: "areas-hint" }, "None chosen: all. Ctrl or ⌘ for several."),
-    ),
+    h("label", {}, h("span", {}, "Area"), areas, h("small", {}, "None chosen: all. Ctrl or ⌘ for several.")),
     h(
       "fieldset",
       { class: "pair" },

@@ -16,6 +16,7 @@ import { SelectionView } from "./selectionview.ts";
 import { Tiles } from "./table.ts";
 import { facts, TileView } from "./tileview.ts";
 import { count, percent } from "./words.ts";
+import { useZstd } from "./zstd.ts";
 
 const WORDS: Readonly<Record<ColourBy | Mode, string>> = {
   area: "area",
@@ -225,7 +226,9 @@ class Explorer {
     document.title = `${item.title} · ${this.release.title}`;
     const { mode, swipe, view, looks } = this.state;
     this.view = new TileView(item, collection, { mode, swipe, view, looks }, (state) => this.set(state));
+    const focused = document.activeElement === title;
     section.replaceChildren(this.tileBar(), title, facts(item, collection), this.modeBar(), this.view.element);
+    if (focused) title.focus();
     await this.view.open();
   }
 
@@ -295,6 +298,7 @@ function same(one: unknown, other: unknown): boolean {
 }
 
 async function start(): Promise<void> {
+  useZstd();
   let explorer: Explorer | null = null;
   try {
     const release = await readRelease(releaseRoot(new URL(location.href)));

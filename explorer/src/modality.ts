@@ -43,11 +43,21 @@ export function pixelAt(grid: Grid, [x = 0, y = 0]: readonly number[]): [column:
   return inside ? [column, row] : null;
 }
 
+/** A source whose tiles can be asked for anew; those of before are shown until the new ones are there. */
+class Pictures extends ImageTile {
+  private version = 0;
+
+  renew(): void {
+    this.version += 1;
+    this.setKey(String(this.version));
+  }
+}
+
 export class Modality {
   readonly render: Render;
   look: Look;
   private painter: Painter;
-  readonly source: ImageTile;
+  private readonly source: Pictures;
 
   private constructor(
     readonly key: string,
@@ -64,7 +74,7 @@ export class Modality {
     this.render = renderOf(key, asset, collection);
     this.look = look && fits(look, asset) ? look : defaultLook(this.render);
     this.painter = this.makePainter();
-    this.source = new ImageTile({
+    this.source = new Pictures({
       projection,
       tileGrid: tileGrid(grid, cog),
       transition: 0,
@@ -121,7 +131,11 @@ export class Modality {
   setLook(look: Look): void {
     this.look = look;
     this.painter = this.makePainter();
-    this.source.refresh();
+    this.redraw();
+  }
+
+  redraw(): void {
+    this.source.renew();
   }
 
   /** Every band at a column and a row, as stored; null where it is nodata. */

@@ -11,6 +11,8 @@ import type { Look } from "./paint.ts";
 import type { Asset, Collection } from "./release.ts";
 import { dates, licence, size, valueText } from "./words.ts";
 
+const PATIENCE = 150; // milliseconds
+
 export interface PanelEvents {
   /** The pointer is over a coordinate of the CRS, or has left. */
   readonly point: (coordinate: readonly number[] | null) => void;
@@ -102,11 +104,15 @@ export class Panel {
       this.say("–", null);
       return;
     }
+    // What stands there is of another pixel; it goes as soon as reading takes longer than the eye does.
+    const waiting = setTimeout(() => still() && this.say("…", null), PATIENCE);
     try {
       const values = await this.modality.values(...pixel);
       if (still()) this.tell(values);
     } catch (error) {
       if (still()) this.say(sentence(error), null);
+    } finally {
+      clearTimeout(waiting);
     }
   }
 

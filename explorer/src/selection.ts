@@ -102,7 +102,9 @@ export function asSync(
   modalities: readonly string[],
 ): string {
   const source = bucket?.url ?? "s3://BUCKET/PREFIX";
-  const options = ["--no-sign-request", ...(bucket?.endpoint ? [`--endpoint-url ${shell(bucket.endpoint)}`] : [])];
+  const access = ["--no-sign-request", ...(bucket?.endpoint ? [`--endpoint-url ${shell(bucket.endpoint)}`] : [])];
+  // Without it a file that changed, but not in size, stays as it was.
+  const options = ["--exact-timestamps", ...access];
   const command = (folder: string, patterns: readonly string[]) => {
     const [from, to] = folder ? [`${source}/${folder}`, `mirror/${folder}`] : [source, "mirror"];
     const line = `aws s3 sync ${shell(from)} ${shell(to)} ${options.join(" ")}`;
@@ -115,7 +117,7 @@ export function asSync(
   const collections = new Set(chosen.map(({ folder }) => folder.slice(0, folder.indexOf("/"))));
   const documents = chosen.length ? [CATALOG, ...Array.from(collections, collectionHref)] : [];
   const copies = documents.map(
-    (href) => `aws s3 cp ${shell(`${source}/${href}`)} ${shell(`mirror/${href}`)} ${options.join(" ")}`,
+    (href) => `aws s3 cp ${shell(`${source}/${href}`)} ${shell(`mirror/${href}`)} ${access.join(" ")}`,
   );
   const lines = chosen.flatMap(({ folder, items }) => {
     const patterns = items

@@ -118,7 +118,7 @@ export class TileView {
     );
     again.addEventListener("click", () => {
       box.remove();
-      this.modalities.get(name)?.source.refresh();
+      this.modalities.get(name)?.redraw();
     });
     this.troubles.append(box);
   }
@@ -138,10 +138,9 @@ export class TileView {
       maxResolution: pixel[0] * 32,
       enableRotation: false,
     });
-    view.on(
-      "change",
-      later(150, () => this.viewed()),
-    );
+    const viewed = later(150, () => this.viewed());
+    view.on("change:center", viewed);
+    view.on("change:resolution", viewed);
     return view;
   }
 

@@ -39,7 +39,8 @@ export function percent(value: number): string {
 }
 
 export function size(bytes: number | undefined): string {
-  return bytes === undefined ? "" : `${(bytes / 1e6).toFixed(1)} MB`;
+  if (bytes === undefined) return "";
+  return bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
 export function count(number: number): string {

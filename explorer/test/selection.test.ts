@@ -34,9 +34,12 @@ test("whole areas are synchronised as areas, parts of them by tiles", () => {
   const filter = { ...EVERYTHING, valid: 80 };
   const text = asSync(bucketOf(root), tiles, choose(tiles, filter).mask, filter, []);
   assert.match(text, /^aws s3 cp s3:\/\/dream\/v1\.0\.0\/catalog\.json mirror\/catalog\.json --no-sign-request\n/);
-  assert.match(text, /\/ventoux mirror\/france\/ventoux --no-sign-request --exclude '\*' \\\n/);
+  assert.match(text, /\/ventoux mirror\/france\/ventoux --exact-timestamps --no-sign-request --exclude '\*' \\\n/);
   assert.match(text, /--include 'ventoux_x0067_y0478\/\*'/);
-  assert.match(text, /sync s3:\/\/dream\/v1\.0\.0\/france\/beauce mirror\/france\/beauce --no-sign-request\n/);
+  assert.match(
+    text,
+    /sync s3:\/\/dream\/v1\.0\.0\/france\/beauce mirror\/france\/beauce --exact-timestamps --no-sign-request\n/,
+  );
   assert.doesNotMatch(text, /ventoux_x0066/);
   const s1 = asSync(bucketOf(root), tiles, choose(tiles, filter).mask, filter, ["s1"]);
   assert.match(s1, /--include ventoux_x0067_y0478\/s1\.tif\n/);
