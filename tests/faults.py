@@ -616,7 +616,8 @@ FAULTS = (
         COLLECTION,
     ),
     fault("a raster of an asset gone", remove(f"{FOLDER}/srtm.tif", seal=True), "asset-missing", ITEM),
-    fault("a thumbnail gone", remove(f"{FOLDER}/thumbnail.png", seal=True), "asset-missing", ITEM),
+    # That tile is the fullest, whose picture is its area's.
+    fault("a thumbnail gone", remove(f"{FOLDER}/thumbnail.png", seal=True), "asset-missing link-target"),
     fault("no index asset", edit(COLLECTION, drop("assets/geoparquet-items")), "asset-missing", COLLECTION),
     fault("an index gone", remove_index, "asset-missing", COLLECTION),
     fault("another size", edit(ITEM, put("assets/s2/file:size", 5)), "asset-size area-summary"),
