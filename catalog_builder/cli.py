@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from catalog_builder import __version__, jsonio
+from catalog_builder.cli_prepare import prepare
 from catalog_builder.errors import CatalogBuilderError, UsageError
 from catalog_builder.fingerprint import Fingerprints
 from catalog_builder.progress import ObjectProgress, TileProgress, duration, size
@@ -64,7 +65,11 @@ def main() -> None:
     catalog-builder verify s3://…                hold a published release against its manifests
     catalog-builder search release               find items, and download them
     catalog-builder figures release pictures     draw maps, and tiles in all their modalities
+    catalog-builder prepare srtm in.hgt out.tif  raw products to the rasters that a build takes
     """  # noqa: D301 - click wants the control character
+
+
+main.add_command(prepare)
 
 
 def _templates_option(command: Command) -> Command:

@@ -13,6 +13,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,15 @@ def read(path: Path = WORLD) -> World | None:
     if not path.is_file():
         return None
     try:
-        return decode(jsonio.read(path))
+        return _decoded(path, path.stat().st_mtime_ns)
     except (OSError, KeyError, IndexError, TypeError, ValueError) as error:
         raise ReleaseError(f"{path}: no TopoJSON of countries: {error!r}") from error
+
+
+@lru_cache(maxsize=1)
+def _decoded(path: Path, changed: int) -> World:  # noqa: ARG001 - another version of the file is another world
+    """Decode a file once for all the maps that are drawn on it."""
+    return decode(jsonio.read(path))
 
 
 def decode(topology: Mapping[str, Any]) -> World:

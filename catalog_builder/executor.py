@@ -8,6 +8,7 @@ import platform
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -178,6 +179,28 @@ def unordered(
             yield from _take_done(pending)
     finally:
         wait([future for future in pending if not future.cancel()])
+
+
+def ordered(
+    executor: Executor, function: Callable[[Job], Result], jobs: Iterable[Job], window: int
+) -> Iterator[tuple[Job, Result]]:
+    """Run ``function`` over jobs and give each job with its result, in the order of the jobs.
+
+    At most ``window`` jobs are under way or wait for one before them. Raises what a job raises; what has not begun is
+    cancelled then, and what has begun is waited for.
+    """
+    pending: deque[tuple[Job, Future[Result]]] = deque()
+    try:
+        for job in jobs:
+            pending.append((job, _submit(executor, function, job)))
+            if len(pending) >= window:
+                first, future = pending.popleft()
+                yield first, future.result()
+        while pending:
+            first, future = pending.popleft()
+            yield first, future.result()
+    finally:
+        wait([future for _, future in pending if not future.cancel()])
 
 
 def in_batches(

@@ -91,6 +91,23 @@ class ObjectProgress(_Progress):
         return f"{size(self._bytes)} of {size(self._size)} ({int(100 * share)} %), {count}, {rate}, {left} left"
 
 
+class BlockProgress(_Progress):
+    """Counts blocks of a raster."""
+
+    def start(self, blocks: int) -> None:
+        """Tell how many blocks there are to make."""
+        self._begin(blocks)
+
+    def block(self) -> None:
+        """Count a finished block."""
+        self._done += 1
+        self._show_sometimes()
+
+    def _line(self, seconds: float) -> str:
+        left = duration(seconds / self._done * (self._total - self._done))
+        return f"{self._done:,} of {self._total:,} blocks ({100 * self._done // max(self._total, 1)} %), {left} left"
+
+
 def duration(seconds: float) -> str:
     """Write a time as people read it: ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
     whole = round(seconds)

@@ -67,9 +67,17 @@ def cli_reference() -> str:
         "Exit codes: 0 fine, 1 findings or failed work, 2 the command was used wrongly. Results go to\n"
         "standard output, progress and errors to standard error.",
         help_of(),
-        *(f"## {name}\n\n{help_of(name)}" for name in sorted(main.commands)),
+        *(f"## {' '.join(path)}\n\n{help_of(*path)}" for path in command_paths(main)),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def command_paths(group: click.Group, *above: str) -> Iterator[tuple[str, ...]]:
+    """Every command, those of groups after their group."""
+    for name, command in sorted(group.commands.items()):
+        yield (*above, name)
+        if isinstance(command, click.Group):
+            yield from command_paths(command, *above, name)
 
 
 def help_of(*command: str) -> str:
@@ -87,7 +95,7 @@ def commands(name: str) -> Iterator[str]:
     if name == "docs/cli.md":
         yield from re.findall(r"^  (catalog-builder .+)$", text(name), flags=re.M)
         return
-    for block in blocks(name, "sh"):
+    for block in (block.replace("\\\n", " ") for block in blocks(name, "sh")):
         yield from re.findall(r"^(?:\.venv/bin/)?(catalog-builder [^#&\n]+)", block, flags=re.M)
     yield from re.findall(r"`(catalog-builder [^`]+)`", prose(name))
 
@@ -99,10 +107,17 @@ def test_commands_exist_with_their_options(name: str) -> None:
 
 
 def parse(line: str) -> None:
-    _, name, *args = shlex.split(re.sub(r"  .*", "", line))
+    _, name, *args = shlex.split(re.sub(r"  .*", "", re.sub(r" \\? +--", " --", line)))
     assert name in main.commands, line
+    command = main.commands[name]
+    if isinstance(command, click.Group):
+        if not args:
+            return
+        name, *args = args
+        assert name in command.commands, line
+        command = command.commands[name]
     try:
-        main.commands[name].make_context(name, args)
+        command.make_context(name, args)
     except click.UsageError as error:
         pytest.fail(f"{line}: {error.format_message()}")
 

@@ -519,7 +519,7 @@ def test_provence_has_sixty_full_tiles_on_the_global_grid(provence: Release, rea
         assert tile.crs == "EPSG:32631"
         assert (left, top) == (column * SIZE * 10, (row + 1) * SIZE * 10)
         assert tile.item.properties["grid:code"].endswith(f"EPSG32631_x{column:04d}_y{row:04d}")
-        assert tile.item.properties["dream:absent"] == ["s1", "s1_mean", "s2", "osm"]
+        assert tile.item.properties["dream:absent"] == ["s1", "s1_mean", "s1_activity", "s2", "osm"]
         box = transform_bounds(tile.crs, "EPSG:4326", left, top - SIZE * 10, left + SIZE * 10, top)
         full += west <= box[0] and south <= box[1] and box[2] <= east and box[3] <= north
     assert full >= 60

@@ -315,7 +315,7 @@ def test_bad_built_document_is_rejected(
 def test_shared_modalities_mean_the_same() -> None:
     france, usa = (collection(name)["item_assets"] for name in COLLECTIONS)
     shared = france.keys() & usa.keys()
-    assert shared == {"s1", "s2", "srtm", "osm"}
+    assert shared == {"s1", "s1_activity", "s2", "srtm", "osm"}
     differ_by_collection = {"gsd", "dream:required"}
     for key in shared:
         one, other = (
@@ -354,7 +354,8 @@ def test_every_modality_has_its_licence_link(name: str) -> None:
 def test_class_rasters_keep_their_classes_when_warped(name: str) -> None:
     for key, asset in collection(name)["item_assets"].items():
         classified = any("classification:classes" in band for band in asset["bands"])
-        assert (asset["dream:resampling"] in {"nearest", "mode"}) == classified, key
+        dated = any(band.get("unit") == "d" for band in asset["bands"])
+        assert (asset["dream:resampling"] in {"nearest", "mode"}) == (classified or dated), key
 
 
 @pytest.mark.parametrize("name", COLLECTIONS)

@@ -1,0 +1,498 @@
+"""The commands of ``catalog-builder prepare``: raw products in, one raster of a modality out.
+
+Each ends in the same way: the raster is there, and where a ``sources.toml`` was named, it has the raster as a source.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from catalog_builder.errors import UsageError
+from catalog_builder.progress import BlockProgress
+
+if TYPE_CHECKING:  # help is quick without GDAL
+    from catalog_builder.prepare.provenance import Provenance
+    from catalog_builder.prepare.target import Target
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+_PATH = click.Path(path_type=Path)
+
+
+@click.group()
+def prepare() -> None:
+    """Make the raster of one modality from raw products, as `build` takes it.
+
+    Each command writes one GeoTIFF, block by block, and says in its tags what it was made of. With --sources it also
+    becomes a source of an area there, in place of an earlier one of the same modality.
+    """
+
+
+# --- options that the commands share ----------------------------------------------------------------------------------
+
+
+def grid_options(command: Command) -> Command:
+    """Add the options that name the grid of the output; ``make_target`` reads them."""
+    for option in reversed(
+        (
+            click.option("--like", type=_PATH, metavar="IMAGE", help="The grid of this image."),
+            click.option("--crs", metavar="CODE", help="CRS of the output, such as EPSG:32631."),
+            click.option("--resolution", type=float, metavar="SIZE", help="Size of a pixel, in units of the CRS."),
+            click.option(
+                "--bounds",
+                nargs=4,
+                type=float,
+                metavar="LEFT BOTTOM RIGHT TOP",
+                help="Box of the output, in the CRS. Its corner is put on a multiple of the resolution.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def make_target(
+    like: Path | None, crs: str | None, resolution: float | None, bounds: tuple[float, ...] | None
+) -> "Target":
+    """Give the grid that the options name. Raises ``UsageError`` where they name none, or two."""
+    from catalog_builder.grid import Bounds
+    from catalog_builder.prepare.target import target_like, target_of
+
+    own = (crs, resolution, bounds)
+    if like is not None:
+        if any(value is not None for value in own):
+            raise UsageError("--like names the whole grid; leave out --crs, --resolution and --bounds")
+        return target_like(like)
+    if crs is None or resolution is None or bounds is None:
+        raise UsageError("name the grid of the output: --like IMAGE, or --crs with --resolution and --bounds")
+    return target_of(crs, resolution, Bounds(*bounds))
+
+
+def common_options(command: Command) -> Command:
+    """Add the options of every command: where the raster is listed, processes, progress."""
+    for option in reversed(
+        (
+            click.option("--sources", type=_PATH, metavar="FILE", help="Make it a source in this sources.toml."),
+            click.option("--area", metavar="ID", help="The area there to which it belongs."),
+            click.option("--collection", metavar="ID", help="Collection of the area, where it is new."),
+            click.option("--title", metavar="TEXT", help="Title of the area, where it is new."),
+            click.option("--jobs", type=click.IntRange(min=1), help="Worker processes. Default: one a core."),
+            click.option("--quiet", "-q", is_flag=True, help="No progress on standard error."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@contextmanager
+def workers(jobs: int | None, quiet: bool) -> Iterator[tuple[Executor, BlockProgress]]:
+    """Open the worker processes of a command, and its progress."""
+    from catalog_builder.executor import default_jobs, open_executor
+
+    with open_executor(jobs or default_jobs(), preload="catalog_builder.prepare.output") as executor:
+        yield executor, BlockProgress(sys.stderr, quiet=quiet)
+
+
+def check_listing(sources: Path | None, area: str | None) -> None:
+    """Refuse half of what a source needs, before any work. Raises ``UsageError``."""
+    if (sources is None) != (area is None):
+        raise UsageError("--sources and --area go together: the file, and the area there")
+
+
+def finish(
+    out: Path,
+    asset: str,
+    interval: tuple[datetime, datetime],
+    made: "Provenance",
+    sources: Path | None,
+    area: str | None,
+    collection: str | None,
+    title: str | None,
+) -> None:
+    """List the raster where that was asked for, and say where it is."""
+    from catalog_builder.prepare.listing import Entry, Place, add_source
+
+    click.echo(f"{out}: {asset}, {len(made.inputs)} input{'s' if len(made.inputs) != 1 else ''}")
+    for name, value in made.notes.items():
+        click.echo(f"  {name.replace('_', ' ')}: {value}")
+    if sources is None or area is None:
+        return
+    place = Place(area=area, collection=collection, title=title)
+    entry = Entry(asset=asset, path=out, start=interval[0], end=interval[1], properties=made.properties())
+    add_source(sources, place, entry)
+    click.echo(f"{sources}: {asset} of area {area}")
+
+
+# --- elevation and optical images -------------------------------------------------------------------------------------
+
+
+@prepare.command(
+    "srtm",
+    epilog="""\b
+Examples:
+  catalog-builder prepare srtm N44E005.hgt N44E006.hgt.zip srtm.tif --like s2.tif
+  catalog-builder prepare srtm tiles/*.hgt srtm.tif --like s2.tif --sources sources.toml --area ventoux
+  catalog-builder prepare srtm N44E005.SRTMGL1.hgt.zip srtm.tif \\
+    --crs EPSG:32631 --resolution 10 --bounds 660000 4875000 720000 4930000
+""",
+)
+@click.argument("inputs", nargs=-1, required=True, type=_PATH, metavar="INPUT...")
+@click.argument("out", type=_PATH)
+@grid_options
+@common_options
+def prepare_srtm(
+    inputs: tuple[Path, ...],
+    out: Path,
+    like: Path | None,
+    crs: str | None,
+    resolution: float | None,
+    bounds: tuple[float, ...] | None,
+    sources: Path | None,
+    area: str | None,
+    collection: str | None,
+    title: str | None,
+    jobs: int | None,
+    quiet: bool,
+) -> None:
+    """SRTM height tiles -> elevation in whole metres (modality srtm).
+
+    INPUT is an .hgt tile of 1 or 3 arc seconds under its own name (N44E005.hgt), or a .zip of such tiles. Those that do
+    not matter to the grid are left out. Tiles join without a seam; voids stay nodata and are counted.
+    """
+    from catalog_builder.prepare import dem
+
+    check_listing(sources, area)
+    target = make_target(like, crs, resolution, bounds)
+    with workers(jobs, quiet) as (executor, progress):
+        made = dem.prepare_srtm(inputs, out, target, executor, progress)
+    finish(out, dem.ASSET, dem.FLIGHT, made, sources, area, collection, title)
+
+
+@prepare.command(
+    "pauli",
+    epilog="""\b
+Examples:
+  catalog-builder prepare pauli lngley_05521_09059_000_090813_L090_CX_01.ann pass1.tif
+  catalog-builder prepare pauli lngley_23521_09059_003_090813_L090_CX_01.ann pass2.tif \\
+    --pass 2 --like pass1.tif --sources sources.toml --area langley
+""",
+)
+@click.argument("annotation", type=_PATH, metavar="ANN")
+@click.argument("out", type=_PATH)
+@grid_options
+@click.option("--folder", type=_PATH, metavar="DIR", help="Where the .grd files are. Default: beside ANN.")
+@click.option(
+    "--pass",
+    "number",
+    type=click.IntRange(1, 3),
+    default=1,
+    show_default=True,
+    help="Which pass over the area it is: modality uavsar_1, uavsar_2 or uavsar_3.",
+)
+@common_options
+def prepare_pauli(
+    annotation: Path,
+    out: Path,
+    like: Path | None,
+    crs: str | None,
+    resolution: float | None,
+    bounds: tuple[float, ...] | None,
+    folder: Path | None,
+    number: int,
+    sources: Path | None,
+    area: str | None,
+    collection: str | None,
+    title: str | None,
+    jobs: int | None,
+    quiet: bool,
+) -> None:
+    """UAVSAR GRD cross products -> Pauli amplitudes (modality uavsar_1, _2 or _3).
+
+    ANN is the annotation (.ann) of a PolSAR flight; the .grd files of HHHH, HVHV, VVVV and HHVV, which it names, are
+    read. Averaged in power; NaN off the swath. Where no grid is named it is one of 5 m over the whole image, in the UTM
+    zone of its centre; give --like with the first pass to put another on the same grid.
+    """
+    from catalog_builder.prepare import uavsar
+
+    check_listing(sources, area)
+    scene = uavsar.open_scene(annotation, folder)
+    own = (like, crs, resolution, bounds)
+    target = make_target(*own) if any(value is not None for value in own) else uavsar.default_target(scene)
+    with workers(jobs, quiet) as (executor, progress):
+        made = uavsar.prepare_pauli(scene, out, target, executor, progress)
+    interval = (scene.annotation.start, scene.annotation.end)
+    finish(out, f"uavsar_{number}", interval, made, sources, area, collection, title)
+
+
+@prepare.command(
+    "naip",
+    epilog="""\b
+Examples:
+  catalog-builder prepare naip quads/m_*.tif naip.tif --like uavsar_1.tif
+  catalog-builder prepare naip m_4709963_se_14_1_20090818.tif naip.tif \\
+    --crs EPSG:26914 --resolution 5 --bounds 485900 5205627 490570 5209247 \\
+    --sources sources.toml --area stutsman --collection usa --title "Stutsman County"
+""",
+)
+@click.argument("inputs", nargs=-1, required=True, type=_PATH, metavar="INPUT...")
+@click.argument("out", type=_PATH)
+@click.option("--datetime", "taken", metavar="DAY", help="Day of the files whose name tells none.")
+@grid_options
+@common_options
+def prepare_naip(
+    inputs: tuple[Path, ...],
+    out: Path,
+    taken: str | None,
+    like: Path | None,
+    crs: str | None,
+    resolution: float | None,
+    bounds: tuple[float, ...] | None,
+    sources: Path | None,
+    area: str | None,
+    collection: str | None,
+    title: str | None,
+    jobs: int | None,
+    quiet: bool,
+) -> None:
+    """NAIP quarter-quads -> aerial RGB by area average (modality naip).
+
+    INPUT is a GeoTIFF of red, green, blue and perhaps near infrared, 8 bit. Files are painted in the order of the days
+    in their names (m_4709963_se_14_1_20090818.tif), a later one over those before it. Where all bands are 0, or a mask
+    inside the file says so, there is no photograph.
+    """
+    from catalog_builder.prepare import aerial
+    from catalog_builder.prepare.mosaic_step import instant
+
+    check_listing(sources, area)
+    target = make_target(like, crs, resolution, bounds)
+    when = instant(taken, "--datetime") if taken is not None else None
+    with workers(jobs, quiet) as (executor, progress):
+        made = aerial.prepare_naip(inputs, out, target, executor, progress, taken=when)
+    finish(out, aerial.ASSET, (made.dates[0], made.dates[-1]), made, sources, area, collection, title)
+
+
+# --- Sentinel-1 -------------------------------------------------------------------------------------------------------
+
+
+def series_options(command: Command) -> Command:
+    """Add the options that say how a time series is to be read; ``open_series`` reads them."""
+    for option in reversed(
+        (
+            click.option("--vh", multiple=True, type=_PATH, metavar="INPUT", help="Files of VH, where INPUT hold VV."),
+            click.option("--vv-band", type=click.IntRange(min=1), help="Band of VV in files of one date."),
+            click.option("--vh-band", type=click.IntRange(min=1), help="Band of VH in files of one date."),
+            click.option("--units", type=click.Choice(["db", "linear"]), help="Units, where no tag says them."),
+            click.option("--scale", type=float, help="Multiply stored values, as 0.01 for dB x 100 in integers."),
+            click.option("--nodata", type=float, metavar="VALUE", help="Nodata of files that declare none."),
+            click.option("--dates", type=_PATH, metavar="TABLE", help="CSV with file,date and perhaps orbit,band."),
+            click.option("--period", nargs=2, metavar="START END", help="First and last day that count."),
+            click.option("--orbit", type=click.IntRange(1, 175), help="Relative orbit that counts."),
+            click.option("--any-orbit", is_flag=True, help="Let relative orbits mix."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def open_series(inputs: tuple[Path, ...], out: Path, nearest: str | None, options: dict[str, Any]) -> Any:
+    """Read the headers of a series. Takes its options out of ``options``; gives the series and what was chosen."""
+    from catalog_builder.prepare.series import Choice, Reading, parse_date, read_series, read_table
+
+    names = ("vh", "vv_band", "vh_band", "units", "scale", "nodata", "dates", "period", "orbit", "any_orbit")
+    vh, vv_band, vh_band, units, scale, nodata, table, period, orbit, any_orbit = (options.pop(key) for key in names)
+    if (vv_band is None) != (vh_band is None) or (vh and vv_band is not None):
+        raise UsageError("--vv-band and --vh-band go together, and without --vh")
+    if orbit is not None and any_orbit:
+        raise UsageError("--orbit and --any-orbit exclude each other")
+    files, others = _expand(inputs), _expand(vh)
+    if out.resolve() in {path.resolve() for path in (*files, *others)}:
+        raise UsageError(f"{out}: is one of the inputs")
+    start, end = (parse_date(day, "--period").date() for day in period) if period else (None, None)
+    days = (start, end) if start and end else None
+    if days is not None and days[0] > days[1]:
+        raise UsageError(f"--period {days[0]} {days[1]}: ends before it begins")
+    day = None if nearest is None else parse_date(nearest, "--nearest").date()
+    reading = Reading(
+        decibels=None if units is None else units == "db",
+        scale=scale,
+        nodata=nodata,
+        bands=None if vv_band is None else (vv_band, vh_band),
+        table=None if table is None else read_table(table),
+    )
+    series = read_series(files, others, reading, Choice(period=days, orbit=orbit, any_orbit=any_orbit, nearest=day))
+    chosen = {
+        "scale": scale,
+        "period": None if days is None else [str(each) for each in days],
+        "any_orbit": any_orbit or None,
+        "nearest": None if day is None else str(day),
+    }
+    return series, {key: value for key, value in chosen.items() if value is not None}
+
+
+def _expand(paths: tuple[Path, ...]) -> list[Path]:
+    """Turn globs that the shell left alone into files. Raises ``UsageError`` for one that matches none."""
+    found: list[Path] = []
+    for path in paths:
+        if path.exists() or not any(letter in str(path) for letter in "*?["):
+            found.append(path)
+            continue
+        base = Path(path.anchor or ".")
+        matches = sorted(base.glob(path.relative_to(path.anchor).as_posix() if path.anchor else path.as_posix()))
+        if not matches:
+            raise UsageError(f"{path}: no file matches")
+        found += matches
+    return found
+
+
+@contextmanager
+def series_work(series: Any, chosen: dict[str, Any], options: dict[str, Any]) -> Iterator[Any]:
+    """Open the workers for a raster on the grid that options name, by default that of the series."""
+    from catalog_builder.executor import default_jobs
+    from catalog_builder.prepare.s1 import Work
+
+    grid = tuple(options.pop(key) for key in ("like", "crs", "resolution", "bounds"))
+    jobs, quiet = options.pop("jobs"), options.pop("quiet")
+    target = make_target(*grid) if any(value is not None for value in grid) else series.grid
+    on_target = series.on(target)
+    with workers(jobs, quiet) as (executor, progress):
+        yield Work(
+            series=on_target,
+            target=target,
+            parameters=chosen,
+            executor=executor,
+            progress=progress,
+            window=max(8, 2 * (jobs or default_jobs())),
+        )
+
+
+@prepare.command(
+    "s1-mean",
+    epilog="""\b
+Examples:
+  catalog-builder prepare s1-mean 'S1A_IW_GRDH_*.tif' mean.tif --units db --orbit 59
+  catalog-builder prepare s1-mean vv_stack.tif mean.tif --vh vh_stack.tif \\
+    --units db --scale 0.01 --period 2018-01-01 2018-12-31
+  catalog-builder prepare s1-mean 'S1A_*.tif' s1.tif --units linear \\
+    --vv-band 1 --vh-band 2 --nearest 2018-07-03 --like s2.tif \\
+    --sources sources.toml --area toulouse
+""",
+)
+@click.argument("inputs", nargs=-1, required=True, type=_PATH, metavar="INPUT...")
+@click.argument("out", type=_PATH)
+@series_options
+@click.option("--nearest", metavar="DATE", help="No mean: the one image nearest to this date (modality s1).")
+@click.option("--counts", type=_PATH, metavar="OUT2", help="Write the number of valid dates, VV and VH, to this file.")
+@grid_options
+@common_options
+def prepare_s1_mean(
+    inputs: tuple[Path, ...], out: Path, nearest: str | None, counts: Path | None, **options: Any
+) -> None:
+    """Sentinel-1 time series -> its mean in dB (modality s1_mean), or one date of it (s1).
+
+    INPUT are GeoTIFFs on one grid: a file for each date with bands VV and VH; one for each date and polarisation, with
+    VV or VH in its name; or a stack of all dates for each polarisation, with dates as names of its bands. A date is
+    taken from --dates, the band, the file's name or its tags. Averaged in linear power over the dates that are valid at
+    a pixel; the output is float32, NaN where none is. All dates are of one relative orbit unless --any-orbit is given.
+    The grid is that of the images, or a part of it.
+    """
+    from catalog_builder.prepare.s1 import write_mean
+
+    listing = [options.pop(key) for key in ("sources", "area", "collection", "title")]
+    check_listing(listing[0], listing[1])
+    if counts is not None and counts.resolve() in {path.resolve() for path in (out, *_expand(inputs))}:
+        raise UsageError(f"--counts {counts}: is the output or one of the inputs")
+    series, chosen = open_series(inputs, out, nearest, options)
+    with series_work(series, chosen, options) as work:
+        made = write_mean(work, out, counts)
+    finish(out, "s1_mean" if nearest is None else "s1", (made.dates[0], made.dates[-1]), made, *listing)
+
+
+@prepare.command(
+    "s1-activity",
+    epilog="""\b
+Examples:
+  catalog-builder prepare s1-activity 'S1A_IW_GRDH_*.tif' activity.tif --units db \\
+    --period 2018-01-01 2018-12-31 --sources sources.toml --area toulouse
+""",
+)
+@click.argument("inputs", nargs=-1, required=True, type=_PATH, metavar="INPUT...")
+@click.argument("out", type=_PATH)
+@series_options
+@click.option(
+    "--looks", type=click.FloatRange(0, 1e6, min_open=True), help="Looks of a single date. Default: as measured."
+)
+@grid_options
+@common_options
+def prepare_s1_activity(inputs: tuple[Path, ...], out: Path, looks: float | None, **options: Any) -> None:
+    """Sentinel-1 time series -> where and when it changed (modality s1_activity).
+
+    REACTIV: the temporal coefficient of variation of the amplitude in VV and in VH, and the day of the maximum as days
+    since 1970-01-01. Ground that does not change lies about the stationary value, which speckle alone has; it stands in
+    the tags and in the item. INPUT and options are those of s1-mean.
+    """
+    from catalog_builder.prepare.s1 import write_activity
+
+    listing = [options.pop(key) for key in ("sources", "area", "collection", "title")]
+    check_listing(listing[0], listing[1])
+    series, chosen = open_series(inputs, out, None, options)
+    with series_work(series, chosen, options) as work:
+        made = write_activity(work, out, looks)
+    finish(out, "s1_activity", (made.dates[0], made.dates[-1]), made, *listing)
+
+
+@prepare.command(
+    "s2",
+    epilog="""\b
+Examples:
+  catalog-builder prepare s2 S2A_MSIL2A_20230601T103031_N0509_R108_T31TGJ_20230601T170000.SAFE s2.tif \\
+    --like srtm.tif --mask-clouds
+  catalog-builder prepare s2 S2_20200601.tif s2.tif --offset 0 --crs EPSG:32631 --resolution 10 \\
+    --bounds 660000 4875000 720000 4930000 --sources sources.toml --area ventoux
+""",
+)
+@click.argument("inputs", nargs=-1, required=True, type=_PATH, metavar="INPUT...")
+@click.argument("out", type=_PATH)
+@click.option("--offset", type=int, metavar="N", help="Added to all pixels, such as -1000. Default: by the baseline.")
+@click.option("--mask-clouds", is_flag=True, help="Leave out cloud and cloud shadow, by the scene classification.")
+@click.option("--datetime", "taken", metavar="TIME", help="Time of the products whose names tell none.")
+@grid_options
+@common_options
+def prepare_s2(
+    inputs: tuple[Path, ...],
+    out: Path,
+    offset: int | None,
+    mask_clouds: bool,
+    taken: str | None,
+    like: Path | None,
+    crs: str | None,
+    resolution: float | None,
+    bounds: tuple[float, ...] | None,
+    sources: Path | None,
+    area: str | None,
+    collection: str | None,
+    title: str | None,
+    jobs: int | None,
+    quiet: bool,
+) -> None:
+    """Sentinel-2 level 2A -> the four bands of 10 m, reflectance x 10000 (modality s2).
+
+    INPUT is a SAFE folder, another folder with one file a band (..._B02.tif), or a GeoTIFF with named bands, as Earth
+    Engine exports it (B2, B3, B4, B8). Products are painted in the order of their times. The offset of processing
+    baselines 04.00 and later is taken off; where no name tells the baseline, say it by --offset. With a band SCL, the
+    shares of cloud and shadow in the grid are told.
+    """
+    from catalog_builder.prepare import optical
+    from catalog_builder.prepare.mosaic_step import instant
+
+    check_listing(sources, area)
+    target = make_target(like, crs, resolution, bounds)
+    when = instant(taken, "--datetime") if taken is not None else None
+    settings = optical.Settings(offset=offset, taken=when, mask_clouds=mask_clouds)
+    with workers(jobs, quiet) as (executor, progress):
+        made = optical.prepare_s2(inputs, out, target, executor, progress, settings)
+    finish(out, optical.ASSET, (made.dates[0], made.dates[-1]), made, sources, area, collection, title)

@@ -1,0 +1,1 @@
+"""Raw products -> the processed rasters that a release is built from. The package itself holds nothing."""

@@ -1,0 +1,106 @@
+"""What was prepared, written down in a ``sources.toml``; comments and order of what stands there are kept."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+from catalog_builder.errors import SourcesError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A prepared raster as a source of an area."""
+
+    asset: str
+    path: Path
+    start: datetime
+    end: datetime
+    """Equal to ``start`` for an instant."""
+    properties: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """The area to which a source belongs; collection and title are needed where it is not yet in the file."""
+
+    area: str
+    collection: str | None = None
+    title: str | None = None
+
+
+def add_source(file: Path, place: Place, entry: Entry) -> None:
+    """Write a source into ``file``, which is made where it is missing. A source of the same modality is replaced.
+
+    The file appears as a whole. Raises ``SourcesError`` for one that cannot be read or written, and for an area that is
+    new and has no collection or title.
+    """
+    document = _read(file)
+    area = _area(document, place, file)
+    sources = area.setdefault("source", tomlkit.aot())
+    made = _source(entry, file)
+    for number, source in enumerate(sources):
+        if source.get("asset") == entry.asset:
+            sources[number] = made
+            break
+    else:
+        sources.append(made)
+    _write(file, tomlkit.dumps(document))
+
+
+def _read(file: Path) -> tomlkit.TOMLDocument:
+    try:
+        return tomlkit.parse(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return tomlkit.document()
+    except OSError as error:
+        raise SourcesError(f"{file}: cannot read: {error.strerror}") from error
+    except (TOMLKitError, UnicodeDecodeError) as error:
+        raise SourcesError(f"{file}: not TOML: {error}") from error
+
+
+def _area(document: tomlkit.TOMLDocument, place: Place, file: Path) -> Any:
+    areas = document.setdefault("area", tomlkit.aot())
+    if not isinstance(areas, tomlkit.items.AoT):
+        raise SourcesError(f"{file}: `area` is no list of tables; write [[area]]")
+    for area in areas:
+        if area.get("id") == place.area:
+            return area
+    if not place.collection or not place.title:
+        raise SourcesError(f"{file}: has no area {place.area!r}; name its --collection and its --title")
+    area = tomlkit.table()
+    area.update({"collection": place.collection, "id": place.area, "title": place.title})
+    areas.append(area)
+    return areas[-1]
+
+
+def _source(entry: Entry, file: Path) -> Any:
+    table = tomlkit.table()
+    href = Path(os.path.relpath(entry.path.absolute(), file.absolute().parent)).as_posix()
+    table.update({"asset": entry.asset, "href": href})
+    if entry.start == entry.end:
+        table["datetime"] = entry.start
+    else:
+        table.update({"start_datetime": entry.start, "end_datetime": entry.end})
+    if entry.properties:
+        properties = tomlkit.inline_table()
+        properties.update(entry.properties)
+        table["properties"] = properties
+    return table
+
+
+def _write(file: Path, text: str) -> None:
+    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(file)
+    except OSError as error:
+        raise SourcesError(f"{file}: cannot write: {error.strerror}") from error
+    finally:
+        partial.unlink(missing_ok=True)
