@@ -69,7 +69,7 @@ export function encode(state: State): string {
     for (const [key, look] of Object.entries(state.looks)) put(LOOK + key, encodeLook(look));
   }
   // Slashes and commas may stand in a fragment as they are, and read better.
-  return parts.toString().replaceAll("%2C", ",").replaceAll("%2F", "/").replaceAll("%3A", ":");
+  return parts.toString().replaceAll("%2C", ",").replaceAll("%2F", "/").replaceAll("%3A", ":").replaceAll("%7E", "~");
 }
 
 export function decode(fragment: string): State {

@@ -1,18 +1,16 @@
 /** What the colours of one modality mean. */
 import { h } from "./dom.ts";
 import type { Modality } from "./modality.ts";
-import { defaultLook, gradient, type Range, rangeOf } from "./paint.ts";
+import { gradient, type Range, rangeOf, showsOwn } from "./paint.ts";
 import { classesOf } from "./words.ts";
 
 const CHANNELS = ["red", "green", "blue"] as const;
 
 export function legend(modality: Modality): HTMLElement {
   const { render, look, asset } = modality;
-  const own = look.bands.join() === defaultLook(render).bands.join();
+  const own = showsOwn(look, render);
   if (render.colormap && own) return classLegend(modality);
-  const ranges = look.bands.map((band, channel) =>
-    rangeOf(render, look, asset, band, channel, own, (at, value) => modality.cog.isNodata(at, value), modality.sample),
-  );
+  const ranges = look.bands.map((_, channel) => rangeOf(modality, look, channel));
   const bands = asset.bands ?? [];
   if (look.bands.length === 1) {
     const band = bands[(look.bands[0] ?? 1) - 1];

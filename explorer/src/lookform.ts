@@ -1,7 +1,7 @@
 /** The choice of bands and stretch of one modality. */
 import { h } from "./dom.ts";
 import type { Modality } from "./modality.ts";
-import { defaultLook, type Look, rangeOf, type Stretch } from "./paint.ts";
+import { defaultLook, type Look, rangeOf, type Stretch, showsOwn } from "./paint.ts";
 
 const TEMPLATE = "";
 const THREE = "three";
@@ -28,7 +28,7 @@ export function lookForm(modality: Modality, changed: (look: Look) => void): HTM
       draw();
       box.querySelector<HTMLElement>(`label[data-name="${name}"] select`)?.focus();
     };
-    const shown = look.bands.join() === own.join() ? TEMPLATE : look.bands.length === 1 ? String(look.bands[0]) : THREE;
+    const shown = showsOwn(look, render) ? TEMPLATE : look.bands.length === 1 ? String(look.bands[0]) : THREE;
     const choices: [string, string][] = [[TEMPLATE, render.title || "as the collection has it"]];
     for (const [number, band] of bands.entries()) choices.push([String(number + 1), `${band.name} alone`]);
     if (bands.length > 1) choices.push([THREE, "three bands …"]);
@@ -55,13 +55,10 @@ export function lookForm(modality: Modality, changed: (look: Look) => void): HTM
 
 /** `set` draws the form anew, `changed` does not: a number that somebody types stays where it is. */
 function stretchFields(modality: Modality, set: (look: Look) => void, changed: (look: Look) => void): HTMLElement[] {
-  const { look, render, asset } = modality;
+  const { look } = modality;
   const now = typeof look.stretch === "string" ? look.stretch : "range";
   const choose = (value: string) => {
-    const own = look.bands.join() === defaultLook(render).bands.join();
-    const nodata = (band: number, at: number) => modality.cog.isNodata(band, at);
-    const range = () => rangeOf(render, look, asset, look.bands[0] ?? 1, 0, own, nodata, modality.sample);
-    set({ ...look, stretch: value === "range" ? range() : (value as Stretch) });
+    set({ ...look, stretch: value === "range" ? rangeOf(modality, look, 0) : (value as Stretch) });
   };
   const fields = [field("Stretch", select(STRETCHES, now, choose))];
   if (typeof look.stretch === "string") return fields;

@@ -6,7 +6,7 @@ import TileGrid from "ol/tilegrid/TileGrid.js";
 import { Cog, type Pixels } from "./cog.ts";
 import { Trouble } from "./errors.ts";
 import { inside } from "./layout.ts";
-import { defaultLook, type Look, makePainter, type Painter, renderOf } from "./paint.ts";
+import { defaultLook, type Look, makePainter, type Painter, renderOf, type Subject } from "./paint.ts";
 import type { Asset, Collection, Item, Render } from "./release.ts";
 import { classesOf } from "./words.ts";
 
@@ -39,8 +39,8 @@ export function gridOf(asset: Asset, properties: Readonly<Record<string, unknown
 export function pixelAt(grid: Grid, [x = 0, y = 0]: readonly number[]): [column: number, row: number] | null {
   const column = Math.floor((x - grid.extent[0]) / grid.pixel[0]);
   const row = Math.floor((grid.extent[3] - y) / grid.pixel[1]);
-  const inside = column >= 0 && row >= 0 && column < grid.shape[1] && row < grid.shape[0];
-  return inside ? [column, row] : null;
+  const within = column >= 0 && row >= 0 && column < grid.shape[1] && row < grid.shape[0];
+  return within ? [column, row] : null;
 }
 
 /** A source whose tiles can be asked for anew; those of before are shown until the new ones are there. */
@@ -53,7 +53,8 @@ class Pictures extends ImageTile {
   }
 }
 
-export class Modality {
+export class Modality implements Subject {
+  readonly isNodata = (band: number, value: number) => this.cog.isNodata(band, value);
   readonly render: Render;
   look: Look;
   private painter: Painter;
@@ -73,7 +74,7 @@ export class Modality {
   ) {
     this.render = renderOf(key, asset, collection);
     this.look = look && fits(look, asset) ? look : defaultLook(this.render);
-    this.painter = this.makePainter();
+    this.painter = makePainter(this, this.look);
     this.source = new Pictures({
       projection,
       tileGrid: tileGrid(grid, cog),
@@ -130,7 +131,7 @@ export class Modality {
 
   setLook(look: Look): void {
     this.look = look;
-    this.painter = this.makePainter();
+    this.painter = makePainter(this, this.look);
     this.redraw();
   }
 
@@ -141,17 +142,7 @@ export class Modality {
   /** Every band at a column and a row, as stored; null where it is nodata. */
   async values(column: number, row: number): Promise<(number | null)[]> {
     const values = await this.cog.values(column, row);
-    return values.map((value, band) => (this.cog.isNodata(band, value) ? null : value));
-  }
-
-  private makePainter(): Painter {
-    return makePainter(
-      this.render,
-      this.look,
-      this.asset,
-      (band, value) => this.cog.isNodata(band, value),
-      this.sample,
-    );
+    return values.map((value, band) => (this.isNodata(band, value) ? null : value));
   }
 
   private async draw(z: number, x: number, y: number): Promise<HTMLCanvasElement> {

@@ -33,7 +33,7 @@ export function defaultLook(render: Render): Look {
 
 /** Whether a look is the one that the template has. */
 export function isDefault(look: Look, render: Render): boolean {
-  return look.stretch === "template" && look.bands.join() === defaultLook(render).bands.join();
+  return look.stretch === "template" && showsOwn(look, render);
 }
 
 /** Two standard deviations about the mean. */
@@ -44,36 +44,39 @@ function around(asset: Asset, band: number): Range {
   return [statistics.mean - half, statistics.mean + half];
 }
 
+/** What is drawn: a modality of a tile. */
+export interface Subject {
+  readonly render: Render;
+  readonly asset: Asset;
+  /** All of the coarsest overview, from which stretches are taken. */
+  readonly sample: readonly Pixels[];
+  /** Whether a value of a band, counted from 0, means that nothing is there. */
+  readonly isNodata: (band: number, value: number) => boolean;
+}
+
 /** A function that paints pixels of one modality; what is not valid stays transparent. */
 export type Painter = (pixels: Pixels) => ImageData;
 
-export function makePainter(
-  render: Render,
-  look: Look,
-  asset: Asset,
-  isNodata: (band: number, value: number) => boolean,
-  sample: readonly Pixels[],
-): Painter {
-  const own = look.bands.join() === defaultLook(render).bands.join();
+export function makePainter(subject: Subject, look: Look): Painter {
+  const { render, isNodata } = subject;
+  const own = showsOwn(look, render);
   if (render.colormap && own) return classPainter(render.colormap, (look.bands[0] ?? 1) - 1, isNodata);
-  const ranges = look.bands.map((band, channel) => rangeOf(render, look, asset, band, channel, own, isNodata, sample));
+  const ranges = look.bands.map((_, channel) => rangeOf(subject, look, channel));
   const ramp = look.bands.length === 1 ? table(own ? render.colormap_name : undefined) : null;
   return (pixels) => paintLevels(pixels, look.bands, ranges, ramp, isNodata);
 }
 
-/** The range of values of a band that is spread over dark to bright. */
-export function rangeOf(
-  render: Render,
-  look: Look,
-  asset: Asset,
-  band: number,
-  channel: number,
-  own: boolean,
-  isNodata: (band: number, value: number) => boolean,
-  sample: readonly Pixels[],
-): Range {
+/** Whether a look shows the bands of the template. */
+export function showsOwn(look: Look, render: Render): boolean {
+  return look.bands.join() === defaultLook(render).bands.join();
+}
+
+/** The range of values of a channel that is spread over dark to bright. */
+export function rangeOf({ render, asset, sample, isNodata }: Subject, look: Look, channel: number): Range {
+  const band = look.bands[channel] ?? 1;
   if (typeof look.stretch !== "string") return look.stretch;
   if (look.stretch === "template") {
+    const own = showsOwn(look, render);
     const authored = own ? (render.rescale?.[channel] ?? render.rescale?.[0]) : authoredFor(render, band);
     if (authored && render.colormap_name && own) return localRamp(authored, asset, band);
     return authored ?? around(asset, band);
