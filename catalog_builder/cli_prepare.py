@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -98,10 +99,33 @@ def workers(jobs: int | None, quiet: bool) -> Iterator[tuple[Executor, BlockProg
         yield executor, BlockProgress(sys.stderr, quiet=quiet)
 
 
-def check_listing(sources: Path | None, area: str | None) -> None:
-    """Refuse half of what a source needs, before any work. Raises ``UsageError``."""
-    if (sources is None) != (area is None):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """Where a raster is to be listed; nowhere without ``sources``."""
+
+    sources: Path | None
+    area: str | None
+    collection: str | None
+    title: str | None
+
+
+def take_listing(options: dict[str, Any]) -> Listing:
+    """Take what names the listing out of a command's options. Raises ``UsageError`` for half of what a source needs."""
+    listing = Listing(**{name: options.pop(name) for name in ("sources", "area", "collection", "title")})
+    if (listing.sources is None) != (listing.area is None):
         raise UsageError("--sources and --area go together: the file, and the area there")
+    return listing
+
+
+def take_grid(options: dict[str, Any]) -> "Target | None":
+    """Take the grid out of a command's options; None where they name none. Raises ``UsageError`` for half of one."""
+    grid = [options.pop(name) for name in ("like", "crs", "resolution", "bounds")]
+    return make_target(*grid) if any(value is not None for value in grid) else None
+
+
+def need_grid(options: dict[str, Any]) -> "Target":
+    """Take the grid out of a command's options. Raises ``UsageError`` where they name none."""
+    return take_grid(options) or make_target(None, None, None, None)
 
 
 def finish(
@@ -109,10 +133,7 @@ def finish(
     asset: str,
     interval: tuple[datetime, datetime],
     made: "Provenance",
-    sources: Path | None,
-    area: str | None,
-    collection: str | None,
-    title: str | None,
+    listing: Listing,
 ) -> None:
     """List the raster where that was asked for, and say where it is."""
     from catalog_builder.prepare.listing import Entry, Place, add_source
@@ -120,12 +141,12 @@ def finish(
     click.echo(f"{out}: {asset}, {len(made.inputs)} input{'s' if len(made.inputs) != 1 else ''}")
     for name, value in made.notes.items():
         click.echo(f"  {name.replace('_', ' ')}: {value}")
-    if sources is None or area is None:
+    if listing.sources is None or listing.area is None:
         return
-    place = Place(area=area, collection=collection, title=title)
+    place = Place(area=listing.area, collection=listing.collection, title=listing.title)
     entry = Entry(asset=asset, path=out, start=interval[0], end=interval[1], properties=made.properties())
-    add_source(sources, place, entry)
-    click.echo(f"{sources}: {asset} of area {area}")
+    add_source(listing.sources, place, entry)
+    click.echo(f"{listing.sources}: {asset} of area {listing.area}")
 
 
 # --- elevation and optical images -------------------------------------------------------------------------------------
@@ -148,16 +169,7 @@ Examples:
 def prepare_srtm(
     inputs: tuple[Path, ...],
     out: Path,
-    like: Path | None,
-    crs: str | None,
-    resolution: float | None,
-    bounds: tuple[float, ...] | None,
-    sources: Path | None,
-    area: str | None,
-    collection: str | None,
-    title: str | None,
-    jobs: int | None,
-    quiet: bool,
+    **options: Any,
 ) -> None:
     """SRTM height tiles -> elevation in whole metres (modality srtm).
 
@@ -166,11 +178,10 @@ def prepare_srtm(
     """
     from catalog_builder.prepare import dem
 
-    check_listing(sources, area)
-    target = make_target(like, crs, resolution, bounds)
-    with workers(jobs, quiet) as (executor, progress):
+    listing, target = take_listing(options), need_grid(options)
+    with workers(**options) as (executor, progress):
         made = dem.prepare_srtm(inputs, out, target, executor, progress)
-    finish(out, dem.ASSET, dem.FLIGHT, made, sources, area, collection, title)
+    finish(out, dem.ASSET, dem.FLIGHT, made, listing)
 
 
 @prepare.command(
@@ -198,18 +209,9 @@ Examples:
 def prepare_pauli(
     annotation: Path,
     out: Path,
-    like: Path | None,
-    crs: str | None,
-    resolution: float | None,
-    bounds: tuple[float, ...] | None,
     folder: Path | None,
     number: int,
-    sources: Path | None,
-    area: str | None,
-    collection: str | None,
-    title: str | None,
-    jobs: int | None,
-    quiet: bool,
+    **options: Any,
 ) -> None:
     """UAVSAR GRD cross products -> Pauli amplitudes (modality uavsar_1, _2 or _3).
 
@@ -219,14 +221,13 @@ def prepare_pauli(
     """
     from catalog_builder.prepare import uavsar
 
-    check_listing(sources, area)
+    listing = take_listing(options)
     scene = uavsar.open_scene(annotation, folder)
-    own = (like, crs, resolution, bounds)
-    target = make_target(*own) if any(value is not None for value in own) else uavsar.default_target(scene)
-    with workers(jobs, quiet) as (executor, progress):
+    target = take_grid(options) or uavsar.default_target(scene)
+    with workers(**options) as (executor, progress):
         made = uavsar.prepare_pauli(scene, out, target, executor, progress)
     interval = (scene.annotation.start, scene.annotation.end)
-    finish(out, f"uavsar_{number}", interval, made, sources, area, collection, title)
+    finish(out, f"uavsar_{number}", interval, made, listing)
 
 
 @prepare.command(
@@ -248,16 +249,7 @@ def prepare_naip(
     inputs: tuple[Path, ...],
     out: Path,
     taken: str | None,
-    like: Path | None,
-    crs: str | None,
-    resolution: float | None,
-    bounds: tuple[float, ...] | None,
-    sources: Path | None,
-    area: str | None,
-    collection: str | None,
-    title: str | None,
-    jobs: int | None,
-    quiet: bool,
+    **options: Any,
 ) -> None:
     """NAIP quarter-quads -> aerial RGB by area average (modality naip).
 
@@ -268,12 +260,11 @@ def prepare_naip(
     from catalog_builder.prepare import aerial
     from catalog_builder.prepare.mosaic_step import instant
 
-    check_listing(sources, area)
-    target = make_target(like, crs, resolution, bounds)
+    listing, target = take_listing(options), need_grid(options)
     when = instant(taken, "--datetime") if taken is not None else None
-    with workers(jobs, quiet) as (executor, progress):
+    with workers(**options) as (executor, progress):
         made = aerial.prepare_naip(inputs, out, target, executor, progress, taken=when)
-    finish(out, aerial.ASSET, (made.dates[0], made.dates[-1]), made, sources, area, collection, title)
+    finish(out, aerial.ASSET, (made.dates[0], made.dates[-1]), made, listing)
 
 
 # --- Sentinel-1 -------------------------------------------------------------------------------------------------------
@@ -355,9 +346,8 @@ def series_work(series: Any, chosen: dict[str, Any], options: dict[str, Any]) ->
     from catalog_builder.executor import default_jobs
     from catalog_builder.prepare.s1 import Work
 
-    grid = tuple(options.pop(key) for key in ("like", "crs", "resolution", "bounds"))
+    target = take_grid(options) or series.grid
     jobs, quiet = options.pop("jobs"), options.pop("quiet")
-    target = make_target(*grid) if any(value is not None for value in grid) else series.grid
     on_target = series.on(target)
     with workers(jobs, quiet) as (executor, progress):
         yield Work(
@@ -402,14 +392,13 @@ def prepare_s1_mean(
     """
     from catalog_builder.prepare.s1 import write_mean
 
-    listing = [options.pop(key) for key in ("sources", "area", "collection", "title")]
-    check_listing(listing[0], listing[1])
+    listing = take_listing(options)
     if counts is not None and counts.resolve() in {path.resolve() for path in (out, *_expand(inputs))}:
         raise UsageError(f"--counts {counts}: is the output or one of the inputs")
     series, chosen = open_series(inputs, out, nearest, options)
     with series_work(series, chosen, options) as work:
         made = write_mean(work, out, counts)
-    finish(out, "s1_mean" if nearest is None else "s1", (made.dates[0], made.dates[-1]), made, *listing)
+    finish(out, "s1_mean" if nearest is None else "s1", (made.dates[0], made.dates[-1]), made, listing)
 
 
 @prepare.command(
@@ -437,12 +426,11 @@ def prepare_s1_activity(inputs: tuple[Path, ...], out: Path, looks: float | None
     """
     from catalog_builder.prepare.s1 import write_activity
 
-    listing = [options.pop(key) for key in ("sources", "area", "collection", "title")]
-    check_listing(listing[0], listing[1])
+    listing = take_listing(options)
     series, chosen = open_series(inputs, out, None, options)
     with series_work(series, chosen, options) as work:
         made = write_activity(work, out, looks)
-    finish(out, "s1_activity", (made.dates[0], made.dates[-1]), made, *listing)
+    finish(out, "s1_activity", (made.dates[0], made.dates[-1]), made, listing)
 
 
 @prepare.command(
@@ -468,16 +456,7 @@ def prepare_s2(
     offset: int | None,
     mask_clouds: bool,
     taken: str | None,
-    like: Path | None,
-    crs: str | None,
-    resolution: float | None,
-    bounds: tuple[float, ...] | None,
-    sources: Path | None,
-    area: str | None,
-    collection: str | None,
-    title: str | None,
-    jobs: int | None,
-    quiet: bool,
+    **options: Any,
 ) -> None:
     """Sentinel-2 level 2A -> the four bands of 10 m, reflectance x 10000 (modality s2).
 
@@ -489,10 +468,9 @@ def prepare_s2(
     from catalog_builder.prepare import optical
     from catalog_builder.prepare.mosaic_step import instant
 
-    check_listing(sources, area)
-    target = make_target(like, crs, resolution, bounds)
+    listing, target = take_listing(options), need_grid(options)
     when = instant(taken, "--datetime") if taken is not None else None
     settings = optical.Settings(offset=offset, taken=when, mask_clouds=mask_clouds)
-    with workers(jobs, quiet) as (executor, progress):
+    with workers(**options) as (executor, progress):
         made = optical.prepare_s2(inputs, out, target, executor, progress, settings)
-    finish(out, optical.ASSET, (made.dates[0], made.dates[-1]), made, sources, area, collection, title)
+    finish(out, optical.ASSET, (made.dates[0], made.dates[-1]), made, listing)
