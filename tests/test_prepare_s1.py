@@ -25,7 +25,7 @@ from rasterio.windows import Window
 
 from catalog_builder import sources, template
 from catalog_builder.check.release import check_release
-from catalog_builder.cli_prepare import prepare
+from catalog_builder.cli import main
 from catalog_builder.errors import CatalogBuilderError, RasterError, UsageError
 from catalog_builder.executor import SerialExecutor
 from catalog_builder.prepare import s1, series
@@ -76,7 +76,7 @@ def describe(path: Path, names: Sequence[str], **tags: str) -> Path:
 
 def run(command: str, *arguments: object) -> str:
     """Run a command that goes well; gives what it prints."""
-    result = CliRunner().invoke(prepare, [command, "--quiet", "--jobs", "1", *map(str, arguments)])
+    result = CliRunner().invoke(main, ["prepare", command, "--quiet", "--jobs", "1", *map(str, arguments)])
     if result.exception is not None:
         raise result.exception
     return result.stdout
@@ -84,7 +84,7 @@ def run(command: str, *arguments: object) -> str:
 
 def refused(command: str, *arguments: object) -> str:
     """Run a command that must fail; gives its one line and the exit code."""
-    result = CliRunner().invoke(prepare, [command, "--quiet", "--jobs", "1", *map(str, arguments)])
+    result = CliRunner().invoke(main, ["prepare", command, "--quiet", "--jobs", "1", *map(str, arguments)])
     if isinstance(result.exception, CatalogBuilderError):
         assert "\n" not in str(result.exception)
         return f"{result.exception.exit_code}: {result.exception}"
