@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyproj
 from affine import Affine
 from rasterio.windows import Window
 
@@ -85,8 +84,3 @@ def target_of(crs: str, resolution: float, bounds: Bounds) -> Target:
         raise UsageError(f"--bounds: {columns:,} x {rows:,} pixels of {resolution:g}; are they in the units of {crs}?")
     name = crs_name(parse_crs(crs, "--crs"))
     return Target(crs=name, resolution=resolution, corner=(left * resolution, top * resolution), shape=(rows, columns))
-
-
-def is_metric(target: Target) -> bool:
-    """Tell whether the units of the CRS are metres."""
-    return all(axis.unit_name == "metre" for axis in pyproj.CRS.from_user_input(target.crs).axis_info)
