@@ -2,7 +2,7 @@
 
 The file is read several times, each time for little: relations that matter; all nodes, whose places go to a file on
 disk; ways that matter; members of multipolygons, first their boxes and then, of those near the place, their lines. So
-memory is bound to what lies near the place, and to a few bytes for each member of a multipolygon.
+memory is bound to what lies near the place, and to some 200 bytes for each multipolygon of the extract.
 
 Multipolygons are put together as https://wiki.openstreetmap.org/wiki/Relation:multipolygon says: closed rings of member
 ways, nested rings in turn filled and empty, whatever the roles say. Where members are missing or a ring is open, as
@@ -93,7 +93,7 @@ class Findings:
     cut: int = 0
     """Ways near the place without some of their nodes."""
     newest: datetime | None = None
-    """When the youngest of the ways that matter, anywhere in the extract, was edited; None where they do not tell."""
+    """When the youngest of the objects that matter, anywhere in the extract, was edited; None where none tells."""
 
     def edited(self, when: datetime) -> None:
         """Count an edit; one of 1970 stands for none."""
@@ -154,9 +154,9 @@ def read_shapes(
     """
     match = _matcher(classes)
     with _readable(extract.path):
-        _check_nodes(extract)
+        findings.edited(_edit_of_first_node(extract))
         tell(f"{extract.path}: relations")
-        relations = _read_relations(extract, match)
+        relations = _read_relations(extract, match, findings)
         tell(f"{extract.path}: nodes")
         ways = _Ways(extract, scratch)
         tell(f"{extract.path}: ways")
@@ -167,11 +167,12 @@ def read_shapes(
             yield from _near(_relation_entries(ways, relations, near, findings), near, findings)
 
 
-def _check_nodes(extract: Extract) -> None:
+def _edit_of_first_node(extract: Extract) -> datetime:
     """Refuse an extract without any node, which would be read as ground where nothing is."""
     with osmium.io.Reader(_file(extract.path, extract.format), osmium.osm.NODE) as reader:
-        if next(osmium.OsmFileIterator(reader), None) is None:
-            raise RasterError(f"{extract.path}: holds no node; is it an extract?")
+        for node in osmium.OsmFileIterator(reader):
+            return node.timestamp
+    raise RasterError(f"{extract.path}: holds no node; is it an extract?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,7 +344,7 @@ def _pieces(places: Sequence[tuple[float, float] | None], *, closed: bool) -> st
 class _Relations:
     """Multipolygons that matter anywhere in the extract: arrays of numbers, since there may be many."""
 
-    ids: list[int] = field(default_factory=list)
+    ids: "array[int]" = field(default_factory=lambda: array("q"))
     classes: list[tuple[OsmClass, ...]] = field(default_factory=list)
     members: "array[int]" = field(default_factory=lambda: array("q"))
     """Ids of member ways, those of a relation together."""
@@ -362,7 +363,9 @@ class _Relations:
         return number is not None
 
 
-def _read_relations(extract: Extract, match: Callable[[Any], tuple[Match, str | None]]) -> _Relations:
+def _read_relations(
+    extract: Extract, match: Callable[[Any], tuple[Match, str | None]], findings: Findings
+) -> _Relations:
     found = _Relations()
     kinds = osmium.filter.TagFilter(*((_TYPE, kind) for kind in _MULTIPOLYGONS))
     with osmium.io.Reader(_file(extract.path, extract.format), osmium.osm.RELATION) as reader:
@@ -375,6 +378,7 @@ def _read_relations(extract: Extract, match: Callable[[Any], tuple[Match, str | 
                 continue
             if nameless:
                 found.nameless.update((way.ref, len(found.ids)) for way in ways if way.role != _INNER)
+            findings.edited(relation.timestamp)
             found.starts.append(len(found.members))
             found.ids.append(relation.id)
             found.classes.append(classes)
@@ -422,9 +426,18 @@ def _assemble(lines: Mapping[int, Any], roles: Mapping[int, int]) -> tuple[Any, 
         if len(lines) == len(roles) and dangles.is_empty:
             return _area(lines.values()), True
         outer = _area(line for way, line in lines.items() if not roles[way])
-        return shapely.difference(outer, _area(line for way, line in lines.items() if roles[way])), False
+        inner = _area(line for way, line in lines.items() if roles[way])
+        return _without_holes(outer, shapely.get_parts(inner)), False
     except GEOSException:
         return shapely.Polygon(), False
+
+
+def _without_holes(outer: Any, holes: Geometries) -> Any:
+    """Take holes out of areas, but none out of an area that lies in it: an island may have lost its lake."""
+    parts = shapely.get_parts(outer)
+    return shapely.union_all(
+        [shapely.difference(part, shapely.union_all(holes[~shapely.covers(holes, part)])) for part in parts]
+    )
 
 
 def _area(lines: Iterable[Any]) -> Any:

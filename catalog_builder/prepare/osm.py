@@ -48,6 +48,8 @@ _EDGE = 0.01
 """Degrees of an outline's edge that pass for straight on the grid."""
 _ROUND = 4
 """Segments of a quarter of a circle at the ends and bends of lines."""
+_NARROWEST = 1 + 1e-6
+"""Width of the narrowest line in pixels: after rounding still one, so that a line has no gap."""
 _HELD = 2**26
 """Bytes of shapes in memory before they go to disk."""
 _HEAD = struct.Struct("<hdqBI")
@@ -192,7 +194,7 @@ def _ground(drawing: Drawing) -> _Ground:
     return _Ground(
         to_target=to_target,
         metre=metre,
-        narrowest=target.resolution,
+        narrowest=_NARROWEST * target.resolution,
         near=near,
         rim=None if inside.contains(box) else inside,
         outside_percent=round(100 * (1 - share), 2),
