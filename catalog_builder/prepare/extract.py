@@ -170,8 +170,10 @@ def read_shapes(
 def _edit_of_first_node(extract: Extract) -> datetime:
     """Refuse an extract without any node, which would be read as ground where nothing is."""
     with osmium.io.Reader(_file(extract.path, extract.format), osmium.osm.NODE) as reader:
-        for node in osmium.OsmFileIterator(reader):
-            return node.timestamp
+        first: Any = next(osmium.OsmFileIterator(reader), None)
+        if first is not None:
+            edited: datetime = first.timestamp
+            return edited
     raise RasterError(f"{extract.path}: holds no node; is it an extract?")
 
 
