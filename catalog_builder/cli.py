@@ -5,11 +5,12 @@ Exit codes: 0 fine, 1 findings or failed work, 2 the command was used wrongly.
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -188,34 +189,67 @@ def build(
 Examples:
   catalog-builder demo
   catalog-builder demo somewhere/demo-release
+  catalog-builder demo --from-raw
 """
 )
-@click.argument("directory", type=click.Path(path_type=Path), default=Path("demo-release"))
+@click.argument("directory", type=click.Path(path_type=Path), required=False)
+@click.option("--from-raw", is_flag=True, help="Begin with raw products, and show each command on the way.")
 @_jobs_option
 @_explorer_option
 @_quiet_option
-def demo(directory: Path, jobs: int | None, explorer: bool, quiet: bool) -> None:
+def demo(directory: Path | None, from_raw: bool, jobs: int | None, explorer: bool, quiet: bool) -> None:
     """Make a small release of France and the USA from SYNTHETIC rasters in DIRECTORY (default: demo-release).
 
     The rasters come from one seeded landscape an area; nothing in them was measured. They are kept beside the release,
-    in DIRECTORY_sources.
+    in DIRECTORY_sources. With --from-raw (default: demo-release-raw) raw products are written to DIRECTORY_products,
+    and the rasters are made of them by the `prepare` commands that real products need, each shown before it runs.
     """
-    from catalog_builder.synthetic import write_synthetic_sources
-
+    release = directory or Path("demo-release-raw" if from_raw else "demo-release")
+    rasters = release.with_name(f"{release.name}_sources")
     progress = TileProgress(sys.stderr, quiet=quiet)
-    rasters = directory.with_name(f"{directory.name}_sources")
-    sources = write_synthetic_sources(rasters, progress.note)
+    if from_raw:
+        sources = _prepare_demo(release, rasters, jobs, quiet=quiet)
+    else:
+        from catalog_builder.synthetic import write_synthetic_sources
+
+        sources = write_synthetic_sources(rasters, progress.note)
     choices = {"keep_going": False, "explorer": explorer, "quiet": quiet}
-    report = _build(sources, directory, _load_templates(None), jobs, None, **choices)
-    _print_report(report, directory)
+    report = _build(sources, release, _load_templates(None), jobs, None, **choices)
+    _print_report(report, release)
     click.echo("\nAll of it is synthetic. What to do next:")
     for command, why in (
-        (f"check {directory}", "hold it against STAC and against its own files"),
-        (f"serve {directory}", "read it over HTTP, as from a bucket"),
-        (f"figures {directory} pictures", "draw maps, and tiles in all their modalities"),
+        (f"check {release}", "hold it against STAC and against its own files"),
+        (f"serve {release}", "read it over HTTP, as from a bucket"),
+        (f"figures {release} pictures", "draw maps, and tiles in all their modalities"),
         (f"plan {sources}", "see what a plan looks like; edit the file and build again"),
     ):
         click.echo(f"  {_program()} {command}\n      {why}")
+
+
+def _prepare_demo(release: Path, rasters: Path, jobs: int | None, *, quiet: bool) -> Path:
+    """Write raw products, and run the commands that make rasters of them; gives the sources.toml that these wrote."""
+    from catalog_builder.synthetic import raw
+
+    products, listing = release.with_name(f"{release.name}_products"), rasters / raw.SOURCES
+    contents = raw.write_raw_products(products, TileProgress(sys.stderr, quiet=quiet).note)
+    choices = (*(("--jobs", str(jobs)) if jobs else ()), *(("--quiet",) if quiet else ()))
+    for step in raw.prepare_steps(products, rasters):
+        _show(step.arguments)
+        if step.is_done(contents, listing):
+            click.echo(f"{step.out}: there already, nothing to do")
+            continue
+        with main.make_context(_program(), [*step.arguments, *choices]) as context:
+            main.invoke(context)
+    raw.mark_synthetic(listing)
+    click.echo(f'\n# By hand, in {listing}: "dream:synthetic" = true for every source, which no product tells')
+    _show(("build", str(listing), str(release)))
+    return listing
+
+
+def _show(arguments: Sequence[str]) -> None:
+    """Print a command of this program as a shell takes it, its options on a line of their own."""
+    command, _, options = shlex.join([_program(), *arguments]).partition(" --")
+    click.echo(f"\n$ {command}" + (f" \\\n    --{options}" if options else ""))
 
 
 @main.command(

@@ -19,6 +19,7 @@ from catalog_builder.progress import BlockProgress
 
 if TYPE_CHECKING:  # help is quick without GDAL
     from catalog_builder.prepare.provenance import Provenance
+    from catalog_builder.prepare.select import Question
     from catalog_builder.prepare.target import Target
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -267,6 +268,93 @@ def prepare_naip(
     finish(out, aerial.ASSET, (made.dates[0], made.dates[-1]), made, listing)
 
 
+# --- OpenStreetMap ----------------------------------------------------------------------------------------------------
+
+
+@prepare.command(
+    "osm",
+    epilog="""\b
+Examples:
+  catalog-builder prepare osm midi-pyrenees.osm.pbf osm.tif --like s2.tif
+  catalog-builder prepare osm andorra.osm.pbf osm.tif --like srtm.tif --outline andorra.poly \\
+    --bits osm_bits.tif --sources sources.toml --area andorra
+  catalog-builder prepare osm portland.osm osm.tif --extent -122.71 45.48 -122.57 45.56 \\
+    --datetime 2015-06-11 --crs EPSG:32610 --resolution 5 --bounds 522700 5037200 528900 5043800
+""",
+)
+@click.argument("extract", type=_PATH, metavar="EXTRACT")
+@click.argument("out", type=_PATH)
+@click.option("--classes", "classes_file", type=_PATH, metavar="FILE", help="Own classes. Default: osm-classes.toml.")
+@click.option("--outline", type=_PATH, metavar="FILE", help="Where EXTRACT ends: a .poly or GeoJSON file.")
+@click.option(
+    "--extent",
+    nargs=4,
+    type=float,
+    metavar="WEST SOUTH EAST NORTH",
+    help="Where EXTRACT ends, in degrees. Default: the box in its header.",
+)
+@click.option("--bits", type=_PATH, metavar="OUT2", help="Write a bit for each class, for objects that overlap.")
+@click.option("--datetime", "snapshot", metavar="TIME", help="When the map was so, where EXTRACT does not tell.")
+@grid_options
+@common_options
+def prepare_osm(
+    extract: Path,
+    out: Path,
+    classes_file: Path | None,
+    outline: Path | None,
+    extent: tuple[float, ...] | None,
+    bits: Path | None,
+    snapshot: str | None,
+    **options: Any,
+) -> None:
+    """OpenStreetMap -> a raster of classes (modality osm).
+
+    EXTRACT is an .osm.pbf or .osm file, such as those of Geofabrik, of any size: memory is bound to what lies on the
+    grid. Which objects are drawn, how wide, in which order and as which class stands in osm-classes.toml. 0 is where
+    nothing of that is mapped, 255 where the extract has ended.
+    """
+    from catalog_builder.prepare import osm
+    from catalog_builder.prepare.extract import open_extract
+    from catalog_builder.prepare.mosaic_step import instant
+    from catalog_builder.prepare.osm_classes import default_file, read_classes
+    from catalog_builder.prepare.outline import choose_outline
+
+    listing, target = take_listing(options), need_grid(options)
+    if bits is not None and bits.absolute() == out.absolute():
+        raise UsageError(f"--bits {bits}: is the output")
+    opened = open_extract(extract)
+    drawing = osm.Drawing(
+        extract=opened,
+        outline=choose_outline(outline, extent, opened.box, extract),
+        classes=read_classes(classes_file or default_file()),
+        target=target,
+        snapshot=instant(snapshot, "--datetime") if snapshot is not None else None,
+    )
+    with workers(**options) as (executor, progress):
+        made = osm.prepare_osm(drawing, out, bits, executor, progress, progress.note)
+    finish(out, osm.ASSET, (made.dates[0], made.dates[0]), made, listing)
+
+
+@prepare.command(
+    "osm-classes",
+    epilog="""\b
+Examples:
+  catalog-builder prepare osm-classes
+  catalog-builder prepare osm-classes my-classes.toml > classes.json
+""",
+)
+@click.argument("file", type=_PATH, required=False)
+def print_osm_classes(file: Path | None) -> None:
+    """Print the classes of a file as `classification:classes`, for the band of a template.
+
+    FILE is osm-classes.toml as it comes with this program, or one's own.
+    """
+    from catalog_builder import jsonio
+    from catalog_builder.prepare.osm_classes import default_file, read_classes
+
+    click.echo(jsonio.dumps(read_classes(file or default_file()).document()).decode().strip())
+
+
 # --- Sentinel-1 -------------------------------------------------------------------------------------------------------
 
 
@@ -474,3 +562,94 @@ def prepare_s2(
     with workers(**options) as (executor, progress):
         made = optical.prepare_s2(inputs, out, target, executor, progress, settings)
     finish(out, optical.ASSET, (made.dates[0], made.dates[-1]), made, listing)
+
+
+# --- scenes of a STAC API ---------------------------------------------------------------------------------------------
+
+
+def take_question(options: dict[str, Any]) -> "Question":
+    """Take what is asked of an API out of a command's options. Raises ``UsageError``."""
+    from catalog_builder.prepare.mosaic_step import instant
+    from catalog_builder.prepare.select import Question
+
+    start, end = (instant(day, "--period").date() for day in options.pop("period"))
+    if start > end:
+        raise UsageError(f"--period {start} {end}: ends before it begins")
+    nearest = options.pop("nearest")
+    return Question(
+        target=need_grid(options),
+        period=(start, end),
+        nearest=None if nearest is None else instant(nearest, "--nearest").date(),
+        max_cloud=options.pop("max_cloud"),
+        timeout=options.pop("timeout"),
+    )
+
+
+@prepare.command(
+    "select",
+    epilog="""\b
+Examples:
+  catalog-builder prepare select toulouse --api planetary-computer --period 2023-06-01 2023-08-31 \\
+    --crs EPSG:32631 --resolution 10 --bounds 360000 4820000 390000 4850000 --dry-run
+  catalog-builder prepare select toulouse --api earth-search --what s2 --period 2023-06-01 2023-08-31 \\
+    --max-cloud 5 --like srtm.tif --sources sources.toml --area toulouse
+""",
+)
+@click.argument("folder", type=_PATH, metavar="OUTDIR")
+@click.option("--api", required=True, metavar="NAME", help="A STAC API by its name in the file of --apis.")
+@click.option("--apis", type=_PATH, metavar="FILE", help="What APIs call their bands. Default: stac/apis.toml.")
+@click.option("--period", nargs=2, required=True, metavar="START END", help="First and last day.")
+@click.option(
+    "--what",
+    multiple=True,
+    type=click.Choice(["s2", "s1"]),
+    help="Modality that is wanted, may be repeated. Default: all that the API has.",
+)
+@click.option(
+    "--max-cloud",
+    type=click.FloatRange(0, 100),
+    default=20,
+    show_default=True,
+    help="Percent of cloud that a scene of Sentinel-2 may have.",
+)
+@click.option("--nearest", metavar="DAY", help="The day to be near to. Default: the middle of the period.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=30,
+    show_default=True,
+    help="Seconds that the API has for an answer.",
+)
+@click.option("--dry-run", is_flag=True, help="Only show the scenes, which of them would be taken, and why.")
+@grid_options
+@common_options
+def prepare_select(
+    folder: Path,
+    api: str,
+    apis: Path | None,
+    what: tuple[str, ...],
+    dry_run: bool,
+    **options: Any,
+) -> None:
+    """Scenes of a STAC API -> the rasters of a grid (modalities s2 and s1).
+
+    Asks for the scenes of a period over the grid and takes the Sentinel-2 scenes that cover it on the fewest days with
+    the least cloud, and the Sentinel-1 pass that covers most of it, nearest in time to these. Of their remote COGs
+    only the blocks are read that the grid needs. Writes s2.tif and s1.tif into OUTDIR, all or none.
+    """
+    from catalog_builder.prepare import select
+    from catalog_builder.prepare.apis import read_api
+
+    listing, question = take_listing(options), take_question(options)
+    known = read_api(api, apis)
+    modalities = tuple(dict.fromkeys(what)) or tuple(known.collections)
+    paths = select.outputs(folder, modalities)
+    answers = select.ask(known, modalities, question)
+    for line in (line for answer in answers for line in answer.lines()):
+        click.echo(line)
+    if dry_run:
+        return
+    with workers(**options) as (executor, progress):
+        rasters = select.make(known, answers, paths, question, executor, progress)
+    for raster in rasters:
+        finish(raster.path, raster.asset, raster.interval, raster.provenance, listing)

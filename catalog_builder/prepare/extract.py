@@ -170,7 +170,8 @@ def read_shapes(
 def _edit_of_first_node(extract: Extract) -> datetime:
     """Refuse an extract without any node, which would be read as ground where nothing is."""
     with osmium.io.Reader(_file(extract.path, extract.format), osmium.osm.NODE) as reader:
-        first: Any = next(osmium.OsmFileIterator(reader), None)
+        nodes = osmium.OsmFileIterator(reader)  # held, since its objects end with it
+        first: Any = next(nodes, None)
         if first is not None:
             edited: datetime = first.timestamp
             return edited

@@ -63,7 +63,7 @@ def write_synthetic_sources(
             (directory / area.id).mkdir(parents=True, exist_ok=True)
             rasters = pool.map(partial(make_raster, area, scene), area.sources)
             for source, raster in zip(area.sources, rasters, strict=True):
-                _write_raster(directory / _href(area, source), raster)
+                write_raster(directory / _href(area, source), raster)
                 progress(f"{area.collection}/{area.id}: {source.asset}")
     part = listing.with_name(f".{SOURCES}.part")
     part.write_text(text, encoding="utf-8")
@@ -99,17 +99,17 @@ def sources_toml(size: int) -> str:
 
 def make_scene(area: SyntheticArea, size: int) -> Landscape:
     """Make the landscape of an area, `size` pixels wide and high."""
-    return make_landscape(_generator(area, "landscape"), area.terrain, size, area.pixel)
+    return make_landscape(generator(area, "landscape"), area.terrain, size, area.pixel)
 
 
-def _generator(area: SyntheticArea, layer: str) -> np.random.Generator:
+def generator(area: SyntheticArea, layer: str) -> np.random.Generator:
     """Give a generator of its own to each layer, so that a new layer changes no other."""
     return np.random.default_rng(zlib.crc32(f"{area.id}/{layer}".encode()))
 
 
 def make_raster(area: SyntheticArea, scene: Landscape, source: SyntheticSource) -> Raster:
     """Look at the landscape of an area as one of its sources does."""
-    rng = _generator(area, source.asset)
+    rng = generator(area, source.asset)
     crs = CRS.from_user_input(area.crs)
     transform = Affine(area.pixel, 0, area.corner[0], 0, -area.pixel, area.corner[1])
     pixels: Pixels
@@ -156,7 +156,7 @@ def elevation_model(height: Floats, crs: CRS, transform: Affine) -> Raster:
     return Raster(pixels=pixels, bands=("elevation",), nodata=-32768, crs=CRS.from_epsg(4326), transform=cells)
 
 
-def _write_raster(path: Path, raster: Raster) -> None:
+def write_raster(path: Path, raster: Raster) -> None:
     """Write a tiled GeoTIFF under another name and rename it, so that no half of one is ever seen."""
     part = path.with_name(f".{path.name}.part")
     count, height, width = raster.pixels.shape
