@@ -95,9 +95,18 @@ def commands(name: str) -> Iterator[str]:
     if name == "docs/cli.md":
         yield from re.findall(r"^  (catalog-builder .+)$", text(name), flags=re.M)
         return
-    for block in (block.replace("\\\n", " ") for block in blocks(name, "sh")):
+    for block in (expanded(block.replace("\\\n", " ")) for block in blocks(name, "sh")):
         yield from re.findall(r"^(?:\.venv/bin/)?(catalog-builder [^#&\n]+)", block, flags=re.M)
     yield from re.findall(r"`(catalog-builder [^`]+)`", prose(name))
+
+
+def expanded(block: str) -> str:
+    """Put the values of variables that a block sets on lines of their own where it uses them."""
+    for line in re.findall(r"^(?:\w+=\S.*)$", block, flags=re.M):
+        for assignment in shlex.split(line):
+            name, _, value = assignment.partition("=")
+            block = block.replace(f"${name}", value)
+    return block
 
 
 @pytest.mark.parametrize("name", NAMES)

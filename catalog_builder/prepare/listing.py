@@ -11,6 +11,7 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from catalog_builder.errors import SourcesError
+from catalog_builder.prepare.output import appearing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,8 @@ def add_source(file: Path, place: Place, entry: Entry) -> None:
             break
     else:
         sources.append(made)
-    _write(file, tomlkit.dumps(document))
+    with appearing(file, SourcesError) as partial:
+        partial.write_text(tomlkit.dumps(document), encoding="utf-8")
 
 
 def _read(file: Path) -> tomlkit.TOMLDocument:
@@ -75,6 +77,7 @@ def _area(document: tomlkit.TOMLDocument, place: Place, file: Path) -> Any:
         raise SourcesError(f"{file}: has no area {place.area!r}; name its --collection and its --title")
     area = tomlkit.table()
     area.update({"collection": place.collection, "id": place.area, "title": place.title})
+    area.add(tomlkit.nl())
     areas.append(area)
     return areas[-1]
 
@@ -91,16 +94,5 @@ def _source(entry: Entry, file: Path) -> Any:
         properties = tomlkit.inline_table()
         properties.update(entry.properties)
         table["properties"] = properties
+    table.add(tomlkit.nl())
     return table
-
-
-def _write(file: Path, text: str) -> None:
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(file)
-    except OSError as error:
-        raise SourcesError(f"{file}: cannot write: {error.strerror}") from error
-    finally:
-        partial.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ import rasterio
 from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
-from catalog_builder.errors import BuildError
+from catalog_builder.errors import BuildError, CatalogBuilderError
 from catalog_builder.executor import ordered
 from catalog_builder.prepare.target import BLOCK, Target
 from catalog_builder.raster import gdal_environment
@@ -66,15 +66,18 @@ def write_raster(
     written.
     """
     progress.start(target.block_count)
-    with _appearing(path) as partial, _create(partial, target, bands, tags) as dataset:
+    with appearing(path) as partial, _create(partial, target, bands, tags) as dataset:
         for block, pixels in ordered(executor, make, target.blocks(), window):
             dataset.write(pixels, window=block)
             progress.block()
 
 
 @contextmanager
-def _appearing(path: Path) -> Iterator[Path]:
-    """Give the name of a file beside ``path`` that takes its name once all is well, and is gone otherwise."""
+def appearing(path: Path, failure: type[CatalogBuilderError] = BuildError) -> Iterator[Path]:
+    """Give the name of a file beside ``path`` that takes its name once all is well, and is gone otherwise.
+
+    Raises ``failure`` where it cannot be written.
+    """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,7 +85,7 @@ def _appearing(path: Path) -> Iterator[Path]:
         partial.replace(path)
     except (OSError, RasterioError) as error:
         why = " ".join(str(getattr(error, "strerror", None) or error).split())
-        raise BuildError(f"{path}: cannot write: {why}") from error
+        raise failure(f"{path}: cannot write: {why}") from error
     finally:
         partial.unlink(missing_ok=True)
 
