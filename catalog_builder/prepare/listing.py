@@ -91,8 +91,19 @@ def _source(entry: Entry, file: Path) -> Any:
     else:
         table.update({"start_datetime": entry.start, "end_datetime": entry.end})
     if entry.properties:
-        properties = tomlkit.inline_table()
-        properties.update(entry.properties)
-        table["properties"] = properties
+        table["properties"] = _properties(entry.properties)
     table.add(tomlkit.nl())
+    return table
+
+
+def _properties(values: Mapping[str, Any]) -> Any:
+    """Give a table with a line a value, as a person would write it."""
+    table = tomlkit.table()
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            inline = tomlkit.inline_table()
+            inline.update(value)
+            table[name] = inline
+        else:
+            table[name] = value
     return table
