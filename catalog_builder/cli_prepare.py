@@ -534,6 +534,13 @@ Examples:
 @click.argument("inputs", nargs=-1, required=True, type=_PATH, metavar="INPUT...")
 @click.argument("out", type=_PATH)
 @click.option("--offset", type=int, metavar="N", help="Added to all pixels, such as -1000. Default: by the baseline.")
+@click.option(
+    "--quantification",
+    type=click.IntRange(min=1),
+    default=10_000,
+    show_default=True,
+    help="What reflectance was multiplied by in the files.",
+)
 @click.option("--mask-clouds", is_flag=True, help="Leave out cloud and cloud shadow, by the scene classification.")
 @click.option("--datetime", "taken", metavar="TIME", help="Time of the products whose names tell none.")
 @grid_options
@@ -542,6 +549,7 @@ def prepare_s2(
     inputs: tuple[Path, ...],
     out: Path,
     offset: int | None,
+    quantification: int,
     mask_clouds: bool,
     taken: str | None,
     **options: Any,
@@ -558,7 +566,7 @@ def prepare_s2(
 
     listing, target = take_listing(options), need_grid(options)
     when = instant(taken, "--datetime") if taken is not None else None
-    settings = optical.Settings(offset=offset, taken=when, mask_clouds=mask_clouds)
+    settings = optical.Settings(offset=offset, taken=when, quantification=quantification, mask_clouds=mask_clouds)
     with workers(**options) as (executor, progress):
         made = optical.prepare_s2(inputs, out, target, executor, progress, settings)
     finish(out, optical.ASSET, (made.dates[0], made.dates[-1]), made, listing)

@@ -303,3 +303,29 @@ def test_real_bands_are_copied(real_data: Path, tmp_path: Path) -> None:
     np.testing.assert_array_equal(
         read(out), np.concatenate([read(folder / f"199U_1099R_{band}.tif") for band in NAMES])
     )
+
+
+@pytest.mark.slow
+def test_real_export_of_another_scale_is_brought_to_that_of_the_modality(real_data: Path, tmp_path: Path) -> None:
+    """Ten named bands of Wales, reflectance x 1000, of which four are taken, x 10000."""
+    (path,), out = (real_data / "wales_sentinel2").glob("*.tif"), tmp_path / "s2.tif"
+    words = ("--offset", 0, "--datetime", "2021-05-27", "--quantification", 1000)
+    result = command("s2", path, out, "--like", path, *words, jobs=2)
+    assert result.exit_code == 0, result.output
+    with rasterio.open(path) as dataset:
+        given = dataset.read([dataset.descriptions.index(name) + 1 for name in NAMES])
+    np.testing.assert_array_equal(read(out), 10 * given)
+
+
+def test_quantification_is_rounded_and_told(tmp_path: Path) -> None:
+    pixels = stored()
+    path, out = write(tmp_path / "S2_20200601.tif", pixels), tmp_path / "s2.tif"
+    with rasterio.open(path, "r+") as dataset:
+        dataset.descriptions = NAMES
+    result = command("s2", path, out, *GRID, "--offset", -30, "--quantification", 3000)
+    assert result.exit_code == 0, result.output
+    valid = (pixels != 0).all(axis=0)
+    true = np.clip(np.rint((pixels.astype(int) - 30) * 10000 / 3000), 1, 65535)
+    np.testing.assert_array_equal(read(out), np.where(valid, true, 0).astype(np.uint16))
+    with rasterio.open(out) as dataset:
+        assert json.loads(dataset.tags()["DREAM_PARAMETERS"])["quantification"] == 3000

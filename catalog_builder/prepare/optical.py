@@ -91,6 +91,8 @@ class Product:
     taken: datetime
     offsets: tuple[int, ...]
     """Added to each band, in the order of ``BANDS``."""
+    quantification: int
+    """What reflectance was multiplied by in the file."""
     bands: tuple[Band, ...]
     """In the order of ``BANDS``."""
     classes: Band | None
@@ -108,6 +110,8 @@ class Settings:
     """For all products, in place of what they tell."""
     taken: datetime | None = None
     """For products that tell no time."""
+    quantification: int = QUANTIFICATION
+    """What reflectance was multiplied by in all products."""
     mask_clouds: bool = False
 
 
@@ -146,6 +150,7 @@ def _provenance(products: Sequence[Product], shares: Mapping[str, float], settin
             "kernel": RESAMPLING,
             "offsets": sorted({offset for product in products for offset in product.offsets}),
             "clouds_masked": settings.mask_clouds,
+            **({"quantification": settings.quantification} if settings.quantification != QUANTIFICATION else {}),
         },
         dates=dates,
         # The years belong to the credit that Copernicus asks for.
@@ -176,6 +181,7 @@ def open_product(path: Path, settings: Settings) -> Product:
         path=path,
         taken=_time(path, bands[0].path, settings),
         offsets=_offsets(path, bands[0].path, settings),
+        quantification=settings.quantification,
         bands=bands,
         classes=classes,
         header=_common_header(path, bands),
@@ -232,7 +238,7 @@ def _offsets(path: Path, band: Path, settings: Settings) -> tuple[int, ...]:
     if settings.offset is not None:
         return (settings.offset,) * len(BANDS.names)
     if path.is_dir() and (path / _METADATA).is_file():
-        return _metadata_offsets(path / _METADATA)
+        return _metadata_offsets(path / _METADATA, settings.quantification)
     match = _BASELINE.search(path.absolute().stem) or _BASELINE.search(band.stem)
     if match is None:
         raise UsageError(
@@ -242,7 +248,7 @@ def _offsets(path: Path, band: Path, settings: Settings) -> tuple[int, ...]:
     return (OFFSET if int(match[1]) >= 4 else 0,) * len(BANDS.names)
 
 
-def _metadata_offsets(path: Path) -> tuple[int, ...]:
+def _metadata_offsets(path: Path, quantification: int) -> tuple[int, ...]:
     try:
         with path.open("rb") as stream:
             text = stream.read(_MAX_METADATA)
@@ -251,8 +257,8 @@ def _metadata_offsets(path: Path) -> tuple[int, ...]:
     if b"</" not in text[-200:]:
         raise RasterError(f"{path}: truncated")
     scale = re.search(rb"<BOA_QUANTIFICATION_VALUE[^>]*>\s*([\d.]+)\s*<", text)
-    if scale is not None and float(scale[1]) != QUANTIFICATION:
-        raise RasterError(f"{path}: BOA_QUANTIFICATION_VALUE is {float(scale[1]):g}, not {QUANTIFICATION}")
+    if scale is not None and float(scale[1]) != quantification:
+        raise RasterError(f"{path}: BOA_QUANTIFICATION_VALUE is {float(scale[1]):g}, not {quantification}")
     pairs = re.findall(rb'<BOA_ADD_OFFSET band_id="(\d+)">\s*(-?\d+)\s*<', text)
     offsets = {int(number): int(value) for number, value in pairs}
     missing = [name for name, number in _BAND_NUMBERS.items() if offsets and number not in offsets]
@@ -353,7 +359,8 @@ def read_product(product: Product, window: Window, *, mask: bool) -> tuple[Pixel
     stored = np.stack([_read(band, window) for band in product.bands]).astype(np.int32)
     valid = (stored != 0).all(axis=0)
     offsets = np.array(product.offsets, dtype=np.int32)[:, None, None]
-    pixels = np.where(stored != 0, np.clip(stored + offsets, 1, np.iinfo(np.uint16).max), 0).astype(np.uint16)
+    scaled = np.rint((stored + offsets) * (QUANTIFICATION / product.quantification))
+    pixels = np.where(stored != 0, np.clip(scaled, 1, np.iinfo(np.uint16).max), 0).astype(np.uint16)
     if mask:
         valid &= ~np.isin(_classes_at(product, window), SHADOW + CLOUD)
     return pixels, valid
