@@ -87,6 +87,8 @@ LAYERS: dict[str, tuple[str, ...]] = {
         "prepare.osm_classes",
         "prepare.outline",
         "prepare.extract",
+        "prepare.multipolygons",
+        "prepare.shapes",
         "prepare.osm",
         "prepare.apis",
         "prepare.scenes",

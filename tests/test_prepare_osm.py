@@ -223,6 +223,17 @@ def test_open_ways_and_area_no_are_not_filled(tmp_path: Path) -> None:
     assert only(draw(drawn, tmp_path)) == {0}
 
 
+def test_rings_without_ground_and_rings_that_cross_themselves(tmp_path: Path) -> None:
+    drawn = Map()
+    first, second = drawn.node(100, 100), drawn.node(500, 500)
+    drawn.way_of([first, second, second, first], {"landuse": "forest"})
+    drawn.way_of([first] * 5, {"landuse": "forest"})
+    drawn.way([(1000, 1000), (1400, 1400), (1400, 1000), (1000, 1400)], {"landuse": "meadow"}, closed=True)
+    pixels = draw(drawn, tmp_path)
+    assert only(pixels) == {0, GRASS}
+    assert np.count_nonzero(pixels) == pytest.approx(800, rel=0.03)
+
+
 def test_square_of_a_town_is_filled(tmp_path: Path) -> None:
     drawn = Map()
     drawn.way(square(300, 500, 400), {"highway": "residential", "area": "yes"}, closed=True)

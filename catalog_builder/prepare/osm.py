@@ -32,11 +32,12 @@ from shapely.geometry.base import BaseGeometry
 
 from catalog_builder.errors import BuildError, RasterError, UsageError
 from catalog_builder.grid import Bounds
-from catalog_builder.prepare.extract import Extract, Findings, Shapes, Tell, read_shapes
+from catalog_builder.prepare.extract import Extract
 from catalog_builder.prepare.mosaic_step import check_output, scratch_folder
 from catalog_builder.prepare.osm_classes import MAX_BITS, NODATA, UNMAPPED, OsmClasses
 from catalog_builder.prepare.output import Bands, Blocks, Pixels, write_raster
 from catalog_builder.prepare.provenance import Provenance
+from catalog_builder.prepare.shapes import Findings, Shapes, Tell, read_shapes
 from catalog_builder.prepare.target import BLOCK, Target
 
 ASSET = "osm"

@@ -5,8 +5,9 @@ The file says itself what it may hold. Pure values; no extract and no raster is 
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ MAX_BITS = 31
 """Classes up to this value have a bit each in 32, with all bits left for nodata."""
 
 _ANY = "*"
+_AREA = "area"
 _NOT = "no"
 _CLASS_KEYS = ("value", "name", "title", "description", "color", "layer", "areas", "lines")
 _FILE_KEYS = ("layers", "skip", "unmapped", "nodata", "class")
@@ -26,6 +28,7 @@ _TEXT_KEYS = ("title", "description", "color")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _COLOR = re.compile(r"[0-9A-F]{6}")
 _MAX_WIDTH = 1000.0
+_REMEMBERED = 10_000
 
 Tags = Mapping[str, str]
 
@@ -72,10 +75,16 @@ class OsmClass:
 class Match:
     """What the tags of an object make of it."""
 
-    areas: tuple[OsmClass, ...]
+    areas: tuple[OsmClass, ...] = ()
     """Classes in which it is filled, where it is closed."""
-    lines: tuple[tuple[OsmClass, float], ...]
-    """Classes in which it is a line, each with its width in metres."""
+    lines: tuple[tuple[OsmClass, float], ...] = ()
+    """Classes in which it is a line, where it is open, each with its width in metres."""
+    ring_lines: tuple[tuple[OsmClass, float], ...] = ()
+    """The same where it is closed."""
+
+
+Matcher = Callable[[Iterable[Any]], Match]
+"""From the tags of an object, with ``k`` and ``v``, to what they make of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +114,7 @@ class OsmClasses:
 
     def keys(self) -> frozenset[str]:
         """Give all keys on which it depends whether an object is drawn."""
-        return frozenset(key for rule in (*self._rules(), *self.skip) for key, _ in rule.tags)
+        return frozenset({_AREA, *(key for rule in (*self._rules(), *self.skip) for key, _ in rule.tags)})
 
     def _rules(self) -> Iterator[Rule]:
         for each in self.classes:
@@ -117,12 +126,22 @@ class OsmClasses:
         return max((width for each in self.classes for _, width in each.lines), default=0.0)
 
     def match(self, tags: Tags) -> Match:
-        """Find the classes of an object with these tags; of several widths in one class, the first rule's."""
+        """Find the classes of an object with these tags; of several widths in one class, the first rule's.
+
+        ``area=no`` lets nothing be filled, ``area=yes`` closed lines, too
+        (https://wiki.openstreetmap.org/wiki/Key:area).
+        """
         if any(rule.matches(tags) for rule in self.skip):
-            return Match((), ())
+            return Match()
         areas = tuple(each for each in self.classes if any(rule.matches(tags) for rule in each.areas))
         widths = ((each, _first_width(each, tags)) for each in self.classes)
-        return Match(areas, tuple((each, width) for each, width in widths if width is not None))
+        lines = tuple((each, width) for each, width in widths if width is not None)
+        match tags.get(_AREA):
+            case "no":
+                return Match((), lines, lines)
+            case "yes":
+                return Match(tuple(dict.fromkeys((*areas, *(each for each, _ in lines)))), lines)
+        return Match(areas, lines, lines)
 
     def document(self) -> list[dict[str, Any]]:
         """Give ``classification:classes`` (STAC classification extension v2.0.0)."""
@@ -145,6 +164,17 @@ def _entry(value: int, name: str, texts: OsmClass | Backdrop) -> dict[str, Any]:
         "description": texts.description,
         "color_hint": texts.color,
     }
+
+
+def matcher(classes: OsmClasses) -> Matcher:
+    """Give ``classes.match`` for tags as pyosmium has them; combinations of tags are remembered."""
+    keys = classes.keys()
+
+    @lru_cache(maxsize=_REMEMBERED)
+    def match(held: tuple[tuple[str, str], ...]) -> Match:
+        return classes.match(dict(held))
+
+    return lambda tags: match(tuple((tag.k, tag.v) for tag in tags if tag.k in keys))
 
 
 def default_file() -> Path:
