@@ -31,8 +31,8 @@ GDAL_OPTIONS: dict[str, Any] = {
     "GDAL_PAM_ENABLED": "NO",
     # Work is parallel by tiles; threads inside GDAL would only fight over the same cores.
     "GDAL_NUM_THREADS": "1",
-    # Megabytes of decoded blocks a worker keeps.
-    "GDAL_CACHEMAX": 128,
+    # Decoded blocks that a worker keeps, in bytes: unlike GDAL, rasterio takes no number for megabytes.
+    "GDAL_CACHEMAX": 64 * 2**20,
 }
 
 MAX_PIXELS = 10**11

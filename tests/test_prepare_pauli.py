@@ -12,11 +12,13 @@ import pyproj
 import pytest
 import rasterio
 from click.testing import CliRunner, Result
+from rasterio.windows import Window
 
 from catalog_builder.cli import main
+from catalog_builder.grid import Bounds
 from catalog_builder.prepare import uavsar
 from catalog_builder.prepare.annotation import read_annotation
-from catalog_builder.prepare.target import target_like
+from catalog_builder.prepare.target import target_like, target_of
 from tests.builds import run as build
 from tests.makers import TILE, area, small_templates
 
@@ -312,6 +314,40 @@ def _box(flight: Flight) -> tuple[float, ...]:
     longitude, latitude = flight.places()
     box = (longitude.min(), latitude.min(), longitude.max(), latitude.max())
     return pyproj.Transformer.from_crs("EPSG:4326", CRS, always_xy=True).transform_bounds(*box)
+
+
+@pytest.mark.parametrize(
+    ("centre", "crs", "size", "bent"),
+    [
+        (CENTRE, CRS, 5, False),
+        ((-78.2, 70.0), "EPSG:32617", 5, False),
+        ((-83.6, 48.0), "EPSG:5070", 10, False),
+        (CENTRE, CRS, 80, True),
+        ((179.99, 71.0), "EPSG:32660", 5, False),
+        ((30.0, 89.99), "EPSG:3413", 5, True),
+    ],
+)
+def test_places_are_as_good_as_exact(
+    centre: tuple[float, float], crs: str, size: float, bent: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousandth of a GRD pixel, next to a pole and across the 180th meridian, too."""
+    shape = (150, 170) if centre[1] > 80 else (1500, 1700)
+    flight = Flight(products=even(of_matrices(TRIHEDRAL[None].astype(complex)), shape), corner=centre)
+    scene = uavsar.open_scene(flight.write(tmp_path))
+    x, y = pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(*centre)
+    x, y = size * round(x / size), size * round(y / size)
+    target = target_of(crs, size, Bounds(x - 100 * size, y - 500 * size, x + 400 * size, y + 100 * size))
+    block = Window(70, 30, 420, 510)
+    lattice, rows, columns = uavsar._lattice(scene, target, block), range(30, 540), range(70, 490)
+    assert bool(len(lattice.bent)) == bent
+    interpolated = lattice.boxes(rows, columns)
+    exact = uavsar._here(uavsar._boxes(scene, target, rows, columns), shape)
+    here = (exact[2] > 0) & (interpolated[2] > 0)
+    assert here.any()
+    assert ((exact[2] > 0) == here).mean() > 0.999
+    assert abs(interpolated - exact)[:, here].max() < 1e-3
+    monkeypatch.setattr(uavsar, "_TOLERANCE", -1.0)
+    np.testing.assert_array_equal(uavsar._lattice(scene, target, block).boxes(rows, columns), exact)
 
 
 def test_any_number_of_jobs_gives_the_same_bytes(tmp_path: Path) -> None:

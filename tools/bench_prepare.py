@@ -45,6 +45,8 @@ READ_SHARE, MEMORY_SHARE, OSM_RATIO, PAULI_RATIO = 0.4, 0.1, 2.0, 3.0
 UTM = "EPSG:32631"
 LOOKS = 4.4
 SEED = 20_210_712
+IDS = {"n": 10**5, "w": 10**4, "r": 10**3}
+"""More than there are nodes, ways and relations in the extract of Andorra."""
 
 EXAMPLES = """\
 examples:
@@ -259,24 +261,26 @@ def _write_copies(source: Path, folder: Path, copies: int) -> Bounds:
     corners = (everything[:2], everything[2:])
     header.add_box(osmium.osm.Box(*(osmium.osm.Location(x, y) for x, y in corners)))
     header.set("osmosis_replication_timestamp", "2013-05-28T18:59:04Z")
-    path = folder / "big.osm.pbf"
+    path, small = folder / "big.osm.pbf", folder / "small.osm.pbf"
+    run("osmium", "renumber", "--no-progress", "-o", small, source)
     with osmium.SimpleWriter(str(path), header=header, overwrite=True) as writer:
         for kind in (osmium.osm.NODE, osmium.osm.WAY, osmium.osm.RELATION):
             for copy in range(copies * copies):
-                east, north, first = copy % copies * width, copy // copies * height, copy * 10**10
-                for each in osmium.FileProcessor(str(source), kind):
-                    writer.add(_moved(each, east, north, first))
+                east, north = copy % copies * width, copy // copies * height
+                for each in osmium.FileProcessor(str(small), kind):
+                    writer.add(_moved(each, east, north, copy))
     return everything
 
 
-def _moved(each: Any, east: float, north: float, first: int) -> Any:
-    """Give an object at another place and under another id."""
+def _moved(each: Any, east: float, north: float, copy: int) -> Any:
+    """Give an object at another place, under an id that no other copy has."""
+    id_ = each.id + copy * IDS[each.type_str()]
     if each.is_node():
-        return each.replace(id=each.id + first, location=(each.location.lon + east, each.location.lat + north))
+        return each.replace(id=id_, location=(each.location.lon + east, each.location.lat + north))
     if each.is_way():
-        return each.replace(id=each.id + first, nodes=[node.ref + first for node in each.nodes])
-    members = [(member.type, member.ref + first, member.role) for member in each.members]
-    return each.replace(id=each.id + first, members=members)
+        return each.replace(id=id_, nodes=[node.ref + copy * IDS["n"] for node in each.nodes])
+    members = [(member.type, member.ref + copy * IDS[member.type], member.role) for member in each.members]
+    return each.replace(id=id_, members=members)
 
 
 def peer_osm(folder_name: str, *bounds: str) -> None:
@@ -308,9 +312,7 @@ def _write_config(path: Path, classes: OsmClasses) -> Path:
     """Tell GDAL which tags become columns, and which closed ways are areas."""
     keys = ",".join(sorted(classes.keys()))
     areas = sorted({key for each in classes.classes for rule in each.areas for key, _ in rule.tags} - {"waterway"})
-    layers = "".join(
-        f"[{layer}]\nosm_id=yes\nattributes={keys},area\n\n" for layer in ("points", "lines", "multipolygons")
-    )
+    layers = "".join(f"[{layer}]\nosm_id=yes\nattributes={keys}\n\n" for layer in ("points", "lines", "multipolygons"))
     path.write_text(
         f"closed_ways_are_polygons={','.join(areas)},waterway=riverbank\nattribute_name_laundering=no\n{layers}"
     )

@@ -32,7 +32,7 @@ from shapely.geometry.base import BaseGeometry
 
 from catalog_builder.errors import BuildError, RasterError, UsageError
 from catalog_builder.grid import Bounds
-from catalog_builder.prepare.extract import Extract
+from catalog_builder.prepare.extract import Extract, Geometries
 from catalog_builder.prepare.mosaic_step import check_output, scratch_folder
 from catalog_builder.prepare.osm_classes import MAX_BITS, NODATA, UNMAPPED, OsmClasses
 from catalog_builder.prepare.output import Bands, Blocks, Pixels, write_raster
@@ -51,6 +51,8 @@ _ROUND = 4
 """Segments of a quarter of a circle at the ends and bends of lines."""
 _NARROWEST = 1 + 1e-6
 """Width of the narrowest line in pixels: after rounding still one, so that a line has no gap."""
+_MARGIN = 2
+"""Pixels around a block that stay of an area."""
 _HELD = 2**26
 """Bytes of shapes in memory before they go to disk."""
 _HEAD = struct.Struct("<hdqBI")
@@ -141,7 +143,7 @@ class _Placed:
     order: tuple[int, float, int, int]
     """Layer, minus its area, id, value of its class."""
     bounds: Bounds
-    wkb: bytes
+    area: BaseGeometry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,15 +163,23 @@ class _Ground:
 
     def place(self, shapes: Shapes) -> Iterator[_Placed]:
         """Move shapes to the target, and make areas of lines."""
-        moved = _move(shapes.geometries, self.to_target)
+        moved = self._moved(shapes.geometries)
         lines = shapes.widths > 0
         widths = np.maximum(shapes.widths[lines] * self.metre, self.narrowest)
         moved[lines] = shapely.buffer(moved[lines], widths / 2, quad_segs=_ROUND)
-        sizes, boxes, wkbs = shapely.area(moved), shapely.bounds(moved), shapely.to_wkb(moved)
+        sizes, boxes = shapely.area(moved), shapely.bounds(moved)
         for number, each in enumerate(shapes.classes):
             if np.isfinite(boxes[number]).all():
                 order = (each.layer, -float(sizes[number]), int(shapes.ids[number]), each.value)
-                yield _Placed(order, Bounds(*boxes[number].tolist()), wkbs[number])
+                yield _Placed(order, Bounds(*boxes[number].tolist()), moved[number])
+
+    def _moved(self, geometries: Geometries) -> Geometries:
+        """Move geometries; of one that reaches to where the CRS ends, what is near the target."""
+        moved: Geometries = _move(geometries, self.to_target)
+        endless = ~np.isfinite(shapely.bounds(moved)).all(axis=1)
+        near = shapely.intersection(shapely.make_valid(geometries[endless]), shapely.box(*self.near))
+        moved[endless] = _move(near, self.to_target)
+        return moved
 
 
 def _ground(drawing: Drawing) -> _Ground:
@@ -220,19 +230,39 @@ class _Spool:
     def add(self, shapes: Iterable[_Placed]) -> None:
         """Take shapes in any order. Raises ``BuildError`` where they cannot be kept."""
         for shape in shapes:
-            record = _HEAD.pack(*shape.order, len(shape.wkb)) + shape.wkb
-            for path in self._files(shape.bounds):
+            for path, area in self._pieces(shape):
+                wkb = shapely.to_wkb(area)
+                record = _HEAD.pack(*shape.order, len(wkb)) + wkb
                 self._held[path] += record
                 self._bytes += len(record)
-            if self._bytes > _HELD:
-                self.flush()
+                if self._bytes > _HELD:
+                    self.flush()
 
-    def _files(self, box: Bounds) -> Iterator[Path]:
+    def _pieces(self, shape: _Placed) -> Iterator[tuple[Path, BaseGeometry]]:
+        """Cut a shape along blocks, a little beyond each: GDAL looks at every edge in every row.
+
+        What is not valid stays whole, since only all of its edges tell what is inside.
+        """
+        blocks = list(self._blocks(shape.bounds))
+        if len(blocks) == 1 or not shapely.is_valid(shape.area):
+            yield from ((_block_file(self._folder, *block), shape.area) for block in blocks)
+            return
+        for block in blocks:
+            piece = shapely.clip_by_rect(shape.area, *self._box(*block))
+            if not piece.is_empty:
+                yield _block_file(self._folder, *block), piece
+
+    def _blocks(self, box: Bounds) -> Iterator[tuple[int, int]]:
+        """Give row and column of the blocks that a box touches."""
         left, _, _, top = self._target.bounds
         side, (rows, columns) = BLOCK * self._target.resolution, self._target.shape
         for row in _span(top - box.top, top - box.bottom, side, rows):
             for column in _span(box.left - left, box.right - left, side, columns):
-                yield _block_file(self._folder, row, column)
+                yield row, column
+
+    def _box(self, row: int, column: int) -> Bounds:
+        window = Window(column * BLOCK, row * BLOCK, BLOCK, BLOCK)
+        return _window_bounds(self._target, window).padded(_MARGIN * self._target.resolution)
 
     def flush(self) -> None:
         """Write down what is held. Raises ``BuildError``."""
@@ -255,8 +285,8 @@ def _block_file(folder: Path, row: int, column: int) -> Path:
     return folder / f"{row}_{column}.shapes"
 
 
-def _read_block(folder: Path, window: Window) -> list[tuple[int, Any]]:
-    """Give the values and areas of a block in the order in which they are drawn."""
+def _read_block(folder: Path, window: Window) -> tuple[list[int], Geometries]:
+    """Give the values and the areas of a block in the order in which they are drawn."""
     path = _block_file(folder, window.row_off // BLOCK, window.col_off // BLOCK)
     records = path.read_bytes() if path.exists() else b""
     found, start = [], 0
@@ -265,8 +295,13 @@ def _read_block(folder: Path, window: Window) -> list[tuple[int, Any]]:
         start += _HEAD.size + size
         found.append((tuple(order), records[start - size : start]))
     found.sort()
-    areas = shapely.from_wkb([wkb for _, wkb in found])
-    return [(order[-1], area) for (order, _), area in zip(found, areas, strict=True)]
+    return [order[-1] for order, _ in found], shapely.from_wkb(np.array([wkb for _, wkb in found], object))
+
+
+def _window_bounds(target: Target, window: Window) -> Bounds:
+    left, top = target.transform @ (window.col_off, window.row_off)
+    size = target.resolution
+    return Bounds(left, top - window.height * size, left + window.width * size, top)
 
 
 # --- blocks -----------------------------------------------------------------------------------------------------------
@@ -274,29 +309,48 @@ def _read_block(folder: Path, window: Window) -> list[tuple[int, Any]]:
 
 def class_block(folder: Path, target: Target, rim: BaseGeometry | None, window: Window) -> Pixels:
     """Draw a block of classes, (1, rows, columns)."""
-    shapes = [(area, value) for value, area in _read_block(folder, window)]
-    pixels = _burn(shapes, target, window)
-    if rim is not None:
-        pixels[_burn([(rim, 1)], target, window) == 0] = NODATA
+    pixels = _burn(*_read_block(folder, window), target, window)
+    pixels[_outside(rim, target, window)] = NODATA
     return pixels[None]
 
 
 def bit_block(folder: Path, target: Target, rim: BaseGeometry | None, bands: Bands, window: Window) -> Pixels:
     """Draw a block with a bit for each class, (1, rows, columns)."""
     pixels = np.zeros((window.height, window.width), bands.data_type)
-    shapes = sorted(_read_block(folder, window), key=itemgetter(0))
-    for value, group in itertools.groupby(shapes, key=itemgetter(0)):
-        drawn = _burn([(area, 1) for _, area in group], target, window)
-        pixels |= drawn.astype(bands.data_type) << (value - 1)
-    if rim is not None:
-        pixels[_burn([(rim, 1)], target, window) == 0] = int(bands.nodata)
+    values, areas = _read_block(folder, window)
+    for value in set(values):
+        chosen = areas[np.array(values) == value]
+        pixels |= _burn([1] * len(chosen), chosen, target, window).astype(bands.data_type) << (value - 1)
+    pixels[_outside(rim, target, window)] = int(bands.nodata)
     return pixels[None]
 
 
-def _burn(shapes: Sequence[tuple[BaseGeometry, int]], target: Target, window: Window) -> npt.NDArray[np.uint8]:
+def _outside(rim: BaseGeometry | None, target: Target, window: Window) -> npt.NDArray[np.bool_]:
+    """Tell which pixels of a block, (rows, columns), lie outside a rim."""
+    if rim is None or rim.contains(shapely.box(*_window_bounds(target, window))):
+        return np.zeros((window.height, window.width), np.bool_)
+    return np.asarray(_burn([1], np.array([rim]), target, window) == 0)
+
+
+def _burn(values: Sequence[int], areas: Geometries, target: Target, window: Window) -> npt.NDArray[np.uint8]:
+    shapes = list(_polygons(values, areas))
     shape = (window.height, window.width)
     if not shapes:
         return np.full(shape, UNMAPPED, np.uint8)
     place = target.transform @ Affine.translation(window.col_off, window.row_off)
     drawn = rasterize(shapes, out_shape=shape, fill=UNMAPPED, transform=place, dtype="uint8")
     return np.asarray(drawn, np.uint8)
+
+
+def _polygons(values: Sequence[int], areas: Geometries) -> Iterator[tuple[dict[str, Any], int]]:
+    """Give polygons as GeoJSON with their values: lists, which rasterio reads much faster than shapely's own points."""
+    parts, owner = shapely.get_parts(areas, return_index=True)
+    filled = (shapely.get_type_id(parts) == shapely.GeometryType.POLYGON) & ~shapely.is_empty(parts)
+    if not filled.any():
+        return
+    owner = owner[filled]
+    rings, part = shapely.get_rings(parts[filled], return_index=True)
+    points, ring = shapely.get_coordinates(rings, return_index=True)
+    lines = np.split(points, np.flatnonzero(np.diff(ring)) + 1)
+    for number, group in itertools.groupby(zip(part.tolist(), lines, strict=True), key=itemgetter(0)):
+        yield {"type": "Polygon", "coordinates": [line.tolist() for _, line in group]}, values[owner[number]]
