@@ -205,6 +205,8 @@ def demo(directory: Path | None, from_raw: bool, jobs: int | None, explorer: boo
     and the rasters are made of them by the `prepare` commands that real products need, each shown before it runs.
     """
     release = directory or Path("demo-release-raw" if from_raw else "demo-release")
+    if not release.name:
+        raise UsageError(f"{release}: name a new folder, since others are made beside it")
     rasters = release.with_name(f"{release.name}_sources")
     progress = TileProgress(sys.stderr, quiet=quiet)
     if from_raw:

@@ -3,6 +3,7 @@
 Each ends in the same way: the raster is there, and where a ``sources.toml`` was named, it has the raster as a source.
 """
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
@@ -24,14 +25,16 @@ if TYPE_CHECKING:  # help is quick without GDAL
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 _PATH = click.Path(path_type=Path)
+_LONGEST_TIMEOUT = 3600.0
 
 
 @click.group()
 def prepare() -> None:
     """Make the raster of one modality from raw products, as `build` takes it.
 
-    Each command writes one GeoTIFF, block by block, and says in its tags what it was made of. With --sources it also
-    becomes a source of an area there, in place of an earlier one of the same modality.
+    Each command writes a GeoTIFF, block by block, and says in its tags what it was made of; `select` writes one for
+    each modality. With --sources it also becomes a source of an area there, in place of an earlier one of the same
+    modality.
     """
 
 
@@ -96,6 +99,8 @@ def workers(jobs: int | None, quiet: bool) -> Iterator[tuple[Executor, BlockProg
     """Open the worker processes of a command, and its progress."""
     from catalog_builder.executor import default_jobs, open_executor
 
+    # Stopped by a batch system, it leaves no hidden files, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with open_executor(jobs or default_jobs(), preload="catalog_builder.prepare.output") as executor:
         yield executor, BlockProgress(sys.stderr, quiet=quiet)
 
@@ -294,7 +299,7 @@ Examples:
     help="Where EXTRACT ends, in degrees. Default: the box in its header.",
 )
 @click.option("--bits", type=_PATH, metavar="OUT2", help="Write a bit for each class, for objects that overlap.")
-@click.option("--datetime", "snapshot", metavar="TIME", help="When the map was so, where EXTRACT does not tell.")
+@click.option("--datetime", "snapshot", metavar="TIME", help="When the map was so. Default: what EXTRACT tells.")
 @grid_options
 @common_options
 def prepare_osm(
@@ -320,7 +325,7 @@ def prepare_osm(
     from catalog_builder.prepare.outline import choose_outline
 
     listing, target = take_listing(options), need_grid(options)
-    if bits is not None and bits.absolute() == out.absolute():
+    if bits is not None and bits.resolve() == out.resolve():
         raise UsageError(f"--bits {bits}: is the output")
     opened = open_extract(extract)
     drawing = osm.Drawing(
@@ -583,6 +588,9 @@ def take_question(options: dict[str, Any]) -> "Question":
     start, end = (instant(day, "--period").date() for day in options.pop("period"))
     if start > end:
         raise UsageError(f"--period {start} {end}: ends before it begins")
+    for name, most in (("max_cloud", 100), ("timeout", _LONGEST_TIMEOUT)):
+        if not options[name] <= most:  # click lets what is no number through
+            raise UsageError(f"--{name.replace('_', '-')} {options[name]:g}: a number up to {most:g}")
     nearest = options.pop("nearest")
     return Question(
         target=need_grid(options),

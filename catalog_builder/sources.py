@@ -4,7 +4,6 @@ Paths and names are checked here; no raster is opened. See ``docs/sources.md`` f
 """
 
 import difflib
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -14,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from catalog_builder import layout
+from catalog_builder import layout, tomlio
 from catalog_builder.errors import MissingFileError, SourcesError
 from catalog_builder.template import Template, TemplateSet
 
@@ -88,13 +87,7 @@ def load(path: Path, templates: TemplateSet) -> tuple[Area, ...]:
 
 
 def _load_file(file: Path, templates: TemplateSet) -> list[Area]:
-    try:
-        with file.open("rb") as stream:
-            document = tomllib.load(stream)
-    except OSError as error:
-        raise SourcesError(f"{file}: cannot read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SourcesError(f"{file}: not TOML: {error}") from error
+    document = tomlio.read(file, SourcesError)
     _check_keys(document, ("area",), f"{file}")
     entries = document.get("area")
     if not isinstance(entries, list) or not entries:

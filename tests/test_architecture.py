@@ -15,7 +15,7 @@ PACKAGE = "catalog_builder"
 FOLDER = ROOT / PACKAGE
 
 LAYERS: dict[str, tuple[str, ...]] = {
-    "Words": ("errors", "jsonio", "layout", "manifest", "media", "location"),
+    "Words": ("errors", "jsonio", "tomlio", "layout", "manifest", "media", "location"),
     "Promises": ("grid", "template", "sources", "schemas"),
     "Pixels": ("raster", "footprint", "cog", "thumbnail", "drawing", "placement", "mosaic"),
     "Documents": ("item", "index", "explorer"),

@@ -325,6 +325,32 @@ def test_area_around_the_whole_grid_is_seen(tmp_path: Path) -> None:
     assert only(draw(drawn, tmp_path)) <= {FOREST, FARMLAND}
 
 
+def test_ring_that_touches_itself(tmp_path: Path) -> None:
+    """Two squares that share a corner, drawn as one ring of two ways."""
+    drawn = Map()
+    places = [(100, 100), (900, 100), (900, 900), (1700, 900), (1700, 1700), (900, 1700), (900, 900), (100, 900)]
+    ids = [drawn.node(*place) for place in places]
+    ids[6] = ids[2]
+    ways = [drawn.way_of(ids[:5]), drawn.way_of([*ids[4:], ids[0]])]
+    drawn.relation([(way, "outer") for way in ways], {"natural": "water"})
+    expected = np.zeros((SIDE, SIDE), np.uint8)
+    expected[10:90, 10:90] = expected[90:170, 90:170] = WATER
+    assert np.array_equal(draw(drawn, tmp_path), expected)
+
+
+def test_area_that_reaches_to_the_end_of_the_projection(tmp_path: Path) -> None:
+    """One part lies where UTM zone 31 has no places."""
+    drawn = Map()
+    near = drawn.way(square(300, 500, 400), closed=True)
+    far = []
+    for lon, lat in ((93, 0), (94, 0), (94, 1)):
+        drawn.count += 1
+        drawn.nodes.append(f'<node id="{drawn.count}" lon="{lon}" lat="{lat}" {STAMP}/>')
+        far.append(drawn.count)
+    drawn.relation([(near, "outer"), (drawn.way_of(far, closed=True), "outer")], {"natural": "water"})
+    assert np.count_nonzero(draw(drawn, tmp_path)) == 1600
+
+
 # --- lines ------------------------------------------------------------------------------------------------------------
 
 
@@ -510,6 +536,62 @@ def test_nothing_of_a_place_is_left_in_what_is_published(tmp_path: Path) -> None
     draw(drawn, tmp_path, "--datetime", "2013-05-28")
     with rasterio.open(tmp_path / "osm.tif") as dataset:
         assert str(tmp_path) not in json.dumps(dataset.tags())
+
+
+def test_objects_that_were_not_uploaded(tmp_path: Path) -> None:
+    """JOSM gives new objects ids below 0."""
+    drawn = Map()
+    ring = drawn.way(square(300, 500, 400), closed=True)
+    drawn.relation([(ring, "outer")], {"natural": "water"})
+    drawn.way([(0, 1205), (500, 1205), (2000, 1205)], {"highway": "primary"})
+    draw(drawn, tmp_path)
+    wanted = read(tmp_path / "osm.tif")
+    assert only(wanted) == {0, WATER, MAJOR}
+    source = (tmp_path / "map.osm").read_text()
+    (tmp_path / "map.osm").write_text(re.sub(r'(id|ref)="(\d+)"', r'\1="-\2"', source))
+    assert command(tmp_path / "map.osm", tmp_path / "new.tif", *grid()).exit_code == 0
+    assert np.array_equal(read(tmp_path / "new.tif"), wanted)
+
+
+def test_deleted_objects_are_not_drawn(tmp_path: Path) -> None:
+    drawn = Map()
+    drawn.way(square(300, 500, 400), {"landuse": "forest"}, closed=True)
+    drawn.ways[0] = drawn.ways[0].replace("<way ", '<way visible="false" ')
+    assert only(draw(drawn, tmp_path)) == {0}
+
+
+def test_versions_of_one_way_are_refused(tmp_path: Path) -> None:
+    drawn = Map()
+    drawn.way(square(300, 500, 400), {"landuse": "forest"}, closed=True)
+    drawn.ways.append(drawn.ways[0].replace('version="1"', 'version="2"'))
+    path = drawn.write(tmp_path / "map.osm")
+    assert "is there twice; take an extract without history" in refuse(tmp_path, path, tmp_path / "osm.tif", *grid())
+
+
+def test_several_boxes_tell_no_outline(tmp_path: Path) -> None:
+    drawn = Map()
+    drawn.node(0, 0)
+    path = drawn.write(tmp_path / "map.osm", box=outer_box() + "\n" + outer_box(5000))
+    assert "does not tell where it ends" in refuse(tmp_path, path, tmp_path / "osm.tif", *grid())
+
+
+def test_large_area_on_many_blocks(tmp_path: Path) -> None:
+    """A shore of 20,000 nodes across 16 blocks: each gets its part, and all together the area."""
+    angles = np.linspace(0, 2 * np.pi, 20_000, endpoint=False)
+    reach = 9000 + 500 * np.sin(40 * angles) + np.random.default_rng(3).uniform(-30, 30, angles.size)
+    places = [(10_000 + r * math.cos(a), 10_000 + r * math.sin(a)) for a, r in zip(angles, reach, strict=True)]
+    drawn = Map()
+    ids = [drawn.node(*place) for place in places]
+    ways = [drawn.way_of([*ids, ids[0]][start : start + 2000]) for start in range(0, len(ids), 1999)]
+    drawn.relation([(way, "outer") for way in ways], {"natural": "water"})
+    out = tmp_path / "osm.tif"
+    box = ("--crs", UTM, "--resolution", 10, "--bounds", LEFT, TOP - 20_000, LEFT + 20_000, TOP)
+    path = drawn.write(tmp_path / "map.osm", box='<bounds minlat="40" minlon="0" maxlat="46" maxlon="6"/>')
+    result = command(path, out, *box)
+    assert result.exit_code == 0, result.output
+    polygon = shapely.Polygon([rounded(place) for place in places])
+    place = Affine(10, 0, LEFT, 0, -10, TOP)
+    assert np.array_equal(read(out), rasterize([(polygon, WATER)], (2000, 2000), transform=place))
 
 
 # --- own classes ------------------------------------------------------------------------------------------------------
@@ -706,6 +788,7 @@ def test_map_without_a_date(tmp_path: Path) -> None:
         (["--outline", "bad.geojson"], "not GeoJSON"),
         (["--outline", "point.geojson"], "no polygon in degrees"),
         (["--outline", "metres.geojson"], "no polygon in degrees"),
+        (["--outline", "nan.poly"], "is no longitude and latitude"),
         (["--datetime", "yesterday"], "--datetime 'yesterday'"),
         (["--like", "map.osm"], "leave out --crs"),
     ],
@@ -715,6 +798,7 @@ def test_wrong_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argument
     Path("a.shp").write_text("x")
     Path("cut.poly").write_text("a\n1\n 1 2\n 2 3\n 3 3\n")
     Path("words.poly").write_text("a\n1\n one two\nEND\nEND\n")
+    Path("nan.poly").write_text("a\n1\n nan 2\n 2 3\n 3 3\nEND\nEND\n")
     Path("bad.geojson").write_text("{")
     Path("point.geojson").write_text('{"type": "Point", "coordinates": [1, 2]}')
     far = [[[0, 0], [400_000, 0], [400_000, 1], [0, 0]]]

@@ -566,10 +566,13 @@ PLACE = footprint(LEFT, TOP, 10240, 10240)
 HREFS = {key: f"https://example.com/{key}.tif" for key in S2_KEYS.values()}
 
 
+LIMITS = scenes.Limits(period=(date(2023, 6, 1), date(2023, 6, 30)), max_cloud=20)
+
+
 def read_one(hrefs: dict[str, str] = HREFS, place: dict[str, Any] = PLACE, **properties: Any) -> Scene:
     properties = {"eo__cloud_cover": 3, "s2__processing_baseline": "05.09", **properties}
     one = item("S2", "s2-l2a", "2023-06-14T10:30:31Z", place, hrefs, **properties)
-    (made,) = scenes.read_scenes([one, one], COLLECTION, target_of(UTM, 10, BOX), "API", 20)
+    (made,) = scenes.read_scenes([one, one], COLLECTION, target_of(UTM, 10, BOX), "API", LIMITS)
     return made
 
 
@@ -612,6 +615,7 @@ def test_what_an_item_lacks_is_its_reason() -> None:
         {"place": {"geometry": {"type": "Polygon", "coordinates": [[[0, 0], [1, 1]]]}}},
         {"place": {"geometry": {"type": "Blob"}}},
         {"place": {"geometry": []}},
+        {"place": {"geometry": {"type": "Polygon", "coordinates": ""}}},
         {"hrefs": {**HREFS, "red": None}, "assets": None},
     ],
 )
@@ -621,9 +625,30 @@ def test_a_broken_item_is_one_line(broken: dict[str, Any]) -> None:
     known = {"eo:cloud_cover": 3, "s2:processing_baseline": "05.09"}
     one["properties"] |= known | {key.replace("__", ":"): value for key, value in broken.items()}
     with pytest.raises(RemoteError, match=r"^https://a\.com: no STAC item of s2-l2a: \w+") as caught:
-        scenes.read_scenes([one], COLLECTION, target_of(UTM, 10, BOX), "https://a.com", 20)
+        scenes.read_scenes([one], COLLECTION, target_of(UTM, 10, BOX), "https://a.com", LIMITS)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 500
+
+
+def test_a_scene_outside_the_period_is_not_taken() -> None:
+    assert read_one(datetime="1999-01-01T00:00:00Z").lack == "taken on 1999-01-01, outside the period"
+    assert read_one(datetime="2023-06-30T23:59:59Z").lack == ""
+
+
+def test_of_items_with_one_id_the_earliest_counts_in_whatever_order() -> None:
+    early, late = (item("S2", "s2-l2a", f"2023-06-{day:02d}T10:30:31Z", PLACE, HREFS) for day in (5, 10))
+    for one in (early, late):
+        one["properties"] |= {"eo:cloud_cover": 3, "s2:processing_baseline": "05.09"}
+    for items in ([early, late], [late, early]):
+        (made,) = scenes.read_scenes(items, COLLECTION, target_of(UTM, 10, BOX), "API", LIMITS)
+        assert made.taken.day == 5
+
+
+@pytest.mark.parametrize("words", [("--max-cloud", "nan"), ("--timeout", "inf"), ("--timeout", "nan")])
+def test_what_is_no_number_is_refused(api: StacServer, tmp_path: Path, words: tuple[str, str]) -> None:
+    result = select(tmp_path, api, *words)
+    assert (result.exit_code, result.output.count("\n")) == (2, 1)
+    assert "a number up to" in result.output
 
 
 def test_ids_become_words() -> None:
@@ -858,6 +883,11 @@ def test_secrets_are_left_out_of_words() -> None:
     assert apis.without_secrets(text) == (
         "'https://a.com/b.tif': failed; see http://a.com:80/c: and s3://bucket/key, http://a/"
     )
+
+
+@pytest.mark.parametrize("address", ["https://u:p@ss@a.com:80/x?sig=y#z", "https://a.com:80/x?sig=abc'def"])
+def test_a_published_address_has_no_secret(address: str) -> None:
+    assert apis.public(address) == "https://a.com:80/x"
 
 
 def test_modalities_are_those_of_the_templates() -> None:

@@ -5,7 +5,6 @@ Answers are not trusted: an API leads to web addresses only, its pages end, and 
 
 import importlib
 import re
-import tomllib
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from pystac_client.exceptions import APIError
 from pystac_client.stac_api_io import StacApiIO
 from urllib3 import BaseHTTPResponse, Retry
 
-from catalog_builder import template
+from catalog_builder import template, tomlio
 from catalog_builder.errors import CatalogBuilderError, RemoteError, UsageError
 from catalog_builder.grid import Bounds
 
@@ -56,7 +55,7 @@ _BACKOFF = 1.0
 _LONGEST_PAUSE = 60.0
 """Seconds that are waited at most, however many the API asks for."""
 _MOST_WORDS = 200
-_USER = re.compile(r"(?<=//)[^/\s'\"@]*@")
+_USER = re.compile(r"(?<=//)[^/\s'\"]*@")
 _QUERY = re.compile(r"(?<=[\w/])[?#][^\s'\"]*?(?=[:,;.)]*(?:[\s'\"]|$))")
 
 
@@ -100,7 +99,7 @@ def read_api(name: str, file: Path | None = None) -> Api:
     Raises ``UsageError`` naming the file, the table and the key.
     """
     file = file or template.default_folder() / FILE
-    tables = _read(file)
+    tables = tomlio.read(file, UsageError)
     if name not in tables:
         known = ", ".join(sorted(tables))
         raise UsageError(f"--api {name!r}: not in {file}, which has {known}; write a table for it: --apis FILE")
@@ -115,16 +114,6 @@ def read_api(name: str, file: Path | None = None) -> Api:
     if not collections:
         raise UsageError(f"{where}: has neither [{name}.s2] nor [{name}.s1]")
     return Api(name=name, url=url, sign=sign, collections=collections)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        with file.open("rb") as stream:
-            return tomllib.load(stream)
-    except OSError as error:
-        raise UsageError(f"{file}: cannot read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: not TOML: {error}") from error
 
 
 def _collection(modality: str, value: Any, where: str) -> ApiCollection:
@@ -196,6 +185,12 @@ def has_scheme(href: str, schemes: tuple[str, ...]) -> bool:
         return False
 
 
+def public(address: str) -> str:
+    """Give a web address without what may be a token: the user, the query, the fragment."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
 def without_secrets(text: str) -> str:
     """Leave out of all addresses in a text, and of ends of such, what may be a token: the query, the user."""
     return _QUERY.sub("", _USER.sub("", text))
@@ -210,7 +205,7 @@ def signed(href: str, sign: str | None) -> str:
         return str(signer(href))
     except Exception as error:  # whatever it raises that somebody else wrote
         why = one_line(without_secrets(f"{type(error).__name__}: {error}"))
-        raise RemoteError(f"{without_secrets(href)}: not signed by {sign}: {why}") from None
+        raise RemoteError(f"{public(href)}: not signed by {sign}: {why}") from None
 
 
 def load_signer(name: str) -> Signer:
@@ -237,7 +232,7 @@ def find_items(
     An API that is busy is asked again a few times. Raises ``RemoteError`` for one that gives no answer within
     ``timeout`` seconds, an error, no STAC, or more than ``MAX_ITEMS`` items.
     """
-    where = without_secrets(url)
+    where = public(url)
     found: list[dict[str, Any]] = []
     with _told(where, timeout), warnings.catch_warnings(action="ignore"):  # what it lacks shows when it is asked
         client = Client.open(url, stac_io=_WebIO(max_retries=_patience()), timeout=timeout)

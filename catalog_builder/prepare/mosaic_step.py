@@ -75,7 +75,7 @@ def check_output(out: Path, inputs: Sequence[Path]) -> None:
     """
     if out.suffix.lower() not in (".tif", ".tiff"):
         raise UsageError(f"{out}: the output comes last, and is a GeoTIFF: let its name end in .tif")
-    if any(out.absolute() == path.absolute() for path in inputs):
+    if any(out.resolve() == path.resolve() for path in inputs):
         raise UsageError(f"{out}: is an input; name another output, after the inputs")
     if out.is_dir():
         raise UsageError(f"{out}: is a folder; name a file in it")
@@ -139,7 +139,10 @@ def instant(text: str, option: str) -> datetime:
         raise UsageError(f"{option} {text!r}: write it as 2009-08-18 or 2009-08-18T10:00:00Z") from error
     if when.tzinfo is None and len(text) > len("2009-08-18"):
         raise UsageError(f"{option} {text!r} has no time zone; write it as 2009-08-18T10:00:00Z")
-    return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
+    try:
+        return when.astimezone(UTC) if when.tzinfo else when.replace(tzinfo=UTC)
+    except OverflowError as error:
+        raise UsageError(f"{option} {text!r} is beyond the calendar") from error
 
 
 # --- placing ----------------------------------------------------------------------------------------------------------

@@ -2,8 +2,8 @@
 
 They are put together as https://wiki.openstreetmap.org/wiki/Relation:multipolygon says: closed rings of member ways,
 nested rings in turn filled and empty, whatever the roles say. Where members are missing or a ring is open, as happens
-at the rim of an extract, the rings of role ``inner`` are taken out of the other closed ones. Tags of old relations that
-stand on their outer ways count, too.
+at the rim of an extract, the rings of role ``inner`` are taken out of the other closed ones. An old relation whose tags
+stand on its one outer way, closed, has these.
 
 Member ways are read twice, first for their boxes alone, so that memory is bound to what lies near the place, and to
 some 200 bytes for each multipolygon of the extract.
@@ -27,7 +27,7 @@ from catalog_builder.prepare.osm_classes import Matcher, OsmClass
 
 _TYPE = "type"
 _KINDS = ("multipolygon", "boundary")
-_IDLE_TAGS = frozenset((_TYPE, "source", "created_by", "note"))
+_IDLE_TAGS = frozenset((_TYPE, "name", "source", "created_by", "note"))
 """Tags of an old multipolygon that say nothing of what it is."""
 _INNER = "inner"
 
@@ -57,13 +57,13 @@ class Multipolygons:
     starts: "array[int]" = field(default_factory=lambda: array("q"))
     """Where the members of each relation begin."""
     nameless: dict[int, int] = field(default_factory=dict)
-    """Outer ways of relations whose own tags say nothing -> number of the relation."""
+    """The one outer way of a relation whose own tags say nothing -> number of the relation."""
 
     def adopts(self, way: int, classes: tuple[OsmClass, ...]) -> bool:
-        """Let a relation without tags of its own take the classes of an outer way; tell whether there is one."""
+        """Let a relation without tags of its own take the classes of its outer way; tell whether there is one."""
         number = self.nameless.get(way)
         if number is not None:
-            self.classes[number] = tuple(dict.fromkeys((*self.classes[number], *classes)))
+            self.classes[number] = classes
         return number is not None
 
     def span(self, number: int) -> slice:
@@ -78,12 +78,13 @@ def read_multipolygons(extract: Extract, match: Matcher, edited: Callable[[datet
     for relation in read_relations(extract, osmium.filter.TagFilter(*((_TYPE, kind) for kind in _KINDS))):
         ways = [member for member in relation.members if member.type == "w"]
         classes = match(relation.tags).areas
-        nameless = not classes and all(tag.k in _IDLE_TAGS for tag in relation.tags)
+        outer = [way.ref for way in ways if way.role != _INNER]
+        nameless = len(outer) == 1 and not classes and all(tag.k in _IDLE_TAGS for tag in relation.tags)
         if not ways or not (classes or nameless):
             continue
         edited(relation.timestamp)
         if nameless:
-            found.nameless.update((way.ref, len(found.ids)) for way in ways if way.role != _INNER)
+            found.nameless.setdefault(outer[0], len(found.ids))
         found.starts.append(len(found.members))
         found.ids.append(relation.id)
         found.classes.append(classes)
@@ -129,9 +130,10 @@ def _assemble(lines: Mapping[int, Any], roles: Mapping[int, int]) -> tuple[Any, 
     ``roles`` has all its ways, 1 for those of holes; ``lines`` has those that are there.
     """
     try:
-        dangles = shapely.polygonize_full(list(lines.values()))[2]
+        _, _, dangles, crossing = shapely.polygonize_full(list(lines.values()))
         if len(lines) == len(roles) and dangles.is_empty:
-            return _area(lines.values()), True
+            area = _area(lines.values(), crossing=not crossing.is_empty)
+            return area, not area.is_empty
         outer = _area(line for way, line in lines.items() if not roles[way])
         inner = _area(line for way, line in lines.items() if roles[way])
         return _without_holes(outer, shapely.get_parts(inner)), False
@@ -147,5 +149,7 @@ def _without_holes(outer: Any, holes: Geometries) -> Any:
     )
 
 
-def _area(lines: Iterable[Any]) -> Any:
-    return shapely.build_area(shapely.geometrycollections(list(lines)))
+def _area(lines: Iterable[Any], *, crossing: bool = False) -> Any:
+    """Give what rings hold. Those that touch or cross themselves are cut there first."""
+    every = shapely.geometrycollections(list(lines))
+    return shapely.build_area(shapely.node(every) if crossing else every)

@@ -96,11 +96,11 @@ def prepare_osm(
         spool.flush()
         made = _provenance(drawing, ground, findings)
         tags = {**made.tags(), "TIFFTAG_COPYRIGHT": ATTRIBUTION}
-        block = partial(class_block, scratch, drawing.target, ground.rim)
-        write_raster(out, drawing.target, BANDS, block, tags, executor, progress)
-        if bits is not None and bit_bands is not None:
+        if bits is not None and bit_bands is not None:  # first, so that there is no class raster where it fails
             block = partial(bit_block, scratch, drawing.target, ground.rim, bit_bands)
             write_raster(bits, drawing.target, bit_bands, block, tags, executor, progress)
+        block = partial(class_block, scratch, drawing.target, ground.rim)
+        write_raster(out, drawing.target, BANDS, block, tags, executor, progress)
     return made
 
 

@@ -4,14 +4,13 @@ The file says itself what it may hold. Pure values; no extract and no raster is 
 """
 
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from catalog_builder import template
+from catalog_builder import template, tomlio
 from catalog_builder.errors import TemplateError
 
 FILE = "osm-classes.toml"
@@ -28,6 +27,7 @@ _TEXT_KEYS = ("title", "description", "color")
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _COLOR = re.compile(r"[0-9A-F]{6}")
 _MAX_WIDTH = 1000.0
+_MAX_LAYERS = 254
 _REMEMBERED = 10_000
 
 Tags = Mapping[str, str]
@@ -187,14 +187,11 @@ def default_file() -> Path:
 
 def read_classes(path: Path) -> OsmClasses:
     """Read a file of classes. Raises ``TemplateError`` naming the file, the class and the value."""
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TemplateError(f"{path}: cannot read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise TemplateError(f"{path}: not TOML: {error}") from error
+    document = tomlio.read(path, TemplateError)
     _check_keys(document, _FILE_KEYS, f"{path}")
     layers = _texts(document.get("layers"), f"{path}: layers")
+    if len(layers) > _MAX_LAYERS:
+        raise TemplateError(f"{path}: layers: {len(layers):,}; there may be {_MAX_LAYERS}")
     tables = document.get("class")
     if not isinstance(tables, list) or not tables:
         raise TemplateError(f"{path}: no table [[class]]")

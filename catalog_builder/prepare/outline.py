@@ -1,9 +1,12 @@
 """Where an extract of OpenStreetMap ends: a box, a polygon file (``.poly``) or GeoJSON, in degrees of WGS 84."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import shapely
+from shapely.errors import GEOSException
 from shapely.geometry import Polygon
 from shapely.geometry.base import BaseGeometry
 
@@ -63,10 +66,14 @@ def read_outline(path: Path) -> BaseGeometry:
 
 def _geojson(text: str, path: Path) -> BaseGeometry:
     try:
-        found = shapely.get_parts(shapely.from_geojson(text))
-    except shapely.errors.GEOSException as error:
+        found = shapely.get_parts(shapely.get_parts(shapely.from_geojson(text)))
+    except GEOSException as error:
         raise UsageError(f"{path}: not GeoJSON: {' '.join(str(error).split())}") from error
-    return shapely.make_valid(shapely.union_all([each for each in found if each.geom_type.endswith("Polygon")]))
+    return _joined([each for each in found if each.geom_type.endswith("Polygon")])
+
+
+def _joined(areas: Sequence[BaseGeometry]) -> BaseGeometry:
+    return shapely.union_all(shapely.make_valid(np.array(areas, object)))
 
 
 def _poly(text: str, path: Path) -> BaseGeometry:
@@ -78,7 +85,7 @@ def _poly(text: str, path: Path) -> BaseGeometry:
         if name == _END:
             break
         (holes if name.startswith(_HOLE) else rings).append(_ring(lines, f"{path}: ring {name!r}"))
-    return shapely.difference(shapely.union_all(rings), shapely.union_all(holes))
+    return shapely.difference(_joined(rings), _joined(holes))
 
 
 def _ring(lines: Iterator[str], where: str) -> BaseGeometry:
@@ -88,11 +95,17 @@ def _ring(lines: Iterator[str], where: str) -> BaseGeometry:
             break
         try:
             x, y = map(float, line.split())
+            points.append(_checked(x, y))
         except ValueError as error:
             raise UsageError(f"{where}: {line!r} is no longitude and latitude") from error
-        points.append((x, y))
     else:
         raise UsageError(f"{where}: has no {_END}; truncated?")
     if len(points) < 3:
         raise UsageError(f"{where}: has {len(points)} points")
-    return shapely.make_valid(Polygon(points))
+    return Polygon(points)
+
+
+def _checked(x: float, y: float) -> tuple[float, float]:
+    if not (math.isfinite(x) and math.isfinite(y)):
+        raise ValueError("not finite")
+    return x, y

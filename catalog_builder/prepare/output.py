@@ -7,7 +7,7 @@ by one process. What it was made of stands in the file's tags.
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -87,7 +87,8 @@ def appearing(path: Path, failure: type[CatalogBuilderError] = BuildError) -> It
         why = " ".join(str(getattr(error, "strerror", None) or error).split())
         raise failure(f"{path}: cannot write: {why}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # where it cannot be there, such as below a file
+            partial.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from catalog_builder.errors import BuildError, RemoteError
 from catalog_builder.executor import ordered
 from catalog_builder.load.access import Access, open_href
 from catalog_builder.placement import place_source
-from catalog_builder.prepare.apis import signed, without_secrets
+from catalog_builder.prepare.apis import public, signed, without_secrets
 from catalog_builder.prepare.mosaic_step import modality_of, window_around
 from catalog_builder.prepare.output import Bands, Blocks
 from catalog_builder.prepare.s1 import to_power
@@ -73,7 +73,7 @@ def fetch(wanted: Sequence[Wanted], target: Target, executor: Executor, progress
 
 def _fetch(target: Target, wanted: Wanted) -> None:
     with _opened(wanted) as dataset:
-        name = without_secrets(wanted.href)
+        name = public(wanted.href)
         header = _header(name, dataset)
         window = _window(header, target)
         if window is None:
@@ -92,7 +92,7 @@ def _opened(wanted: Wanted) -> Iterator[DatasetReader]:
         ):
             yield dataset
     except NotGeoreferencedWarning:
-        raise RemoteError(f"{without_secrets(wanted.href)}: no geotransform; it cannot be placed") from None
+        raise RemoteError(f"{public(wanted.href)}: no geotransform; it cannot be placed") from None
     except RemoteError as error:
         raise RemoteError(without_secrets(str(error))) from None
 

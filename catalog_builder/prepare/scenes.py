@@ -40,6 +40,16 @@ _SPARE = "adds nothing to the others of its pass"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a scene has to keep to be taken."""
+
+    period: tuple[date, date]
+    """First and last day, both of it."""
+    max_cloud: float | None = None
+    """Percent of cloud; None where clouds do not matter."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
     """An item, as far as it matters here."""
 
@@ -112,22 +122,26 @@ def read_scenes(
     collection: ApiCollection,
     target: Target,
     where: str,
-    max_cloud: float | None = None,
+    limits: Limits,
 ) -> list[Scene]:
-    """Read items, each id once, in the order of their ids.
+    """Read items, each id once, in the order of their ids; of several with one id the earliest.
 
-    ``max_cloud`` is the percentage up to which a scene may be taken; None where clouds do not matter. Raises
-    ``RemoteError``, naming ``where`` they come from, for what is no STAC item.
+    Raises ``RemoteError``, naming ``where`` they come from, for what is no STAC item.
     """
     place = pyproj.Transformer.from_crs("OGC:CRS84", target.crs, always_xy=True).transform
-    area, scenes = area_of(target), {}
+    area, scenes = area_of(target), dict[str, Scene]()
     for item in items:
         try:
-            scenes[item["id"]] = _scene(item, collection, place, area, max_cloud)
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, ShapelyError) as error:
+            scene = _scene(item, collection, place, area, limits)
+            scenes[item["id"]] = min(scene, scenes.get(item["id"], scene), key=_age)
+        except (LookupError, TypeError, ValueError, AttributeError, OverflowError, ShapelyError) as error:
             why, shown = one_line(f"{type(error).__name__}: {error}"), one_line(str(item))
             raise RemoteError(f"{where}: no STAC item of {collection.id}: {why}: {shown}") from error
     return [scenes[name] for name in sorted(scenes)]
+
+
+def _age(scene: Scene) -> tuple[datetime, list[tuple[str, str]]]:
+    return scene.taken, sorted(scene.hrefs.items())
 
 
 def clean(name: str) -> str:
@@ -140,21 +154,22 @@ def _scene(
     collection: ApiCollection,
     place: Callable[..., Any],
     area: Region,
-    max_cloud: float | None,
+    limits: Limits,
 ) -> Scene:
     properties, assets = item["properties"], item["assets"]
     part = _part(item["geometry"], place, area)
     hrefs = {band: str(assets[key]["href"]) for band, key in collection.bands.items() if key in assets}
-    cloud = _number(properties.get(_CLOUD)) if max_cloud is not None else None
+    cloud, taken = _number(properties.get(_CLOUD)) if limits.max_cloud is not None else None, _time(properties)
     lacks = [
         _lack_of_assets(hrefs, collection),
         "its footprint does not meet the area" if part.area <= _SLIVER * area.area else "",
-        _lack_of_sky(cloud, max_cloud) if max_cloud is not None else "",
+        _lack_of_time(taken, limits.period),
+        _lack_of_sky(cloud, limits.max_cloud) if limits.max_cloud is not None else "",
         _lack_of_baseline(properties, collection),
     ]
     return Scene(
         id=clean(item["id"]),
-        taken=_time(properties),
+        taken=taken,
         orbit=None if properties.get(_ORBIT) is None else int(properties[_ORBIT]),
         track=clean("/".join(str(properties.get(key) or "").lower() for key in _TRACK)),
         part=part,
@@ -183,6 +198,10 @@ def _lack_of_assets(hrefs: Mapping[str, str], collection: ApiCollection) -> str:
         if not has_scheme(hrefs[band], _SCHEMES):
             return f"its asset {key!r} is at no web address"
     return ""
+
+
+def _lack_of_time(taken: datetime, period: tuple[date, date]) -> str:
+    return "" if period[0] <= taken.date() <= period[1] else f"taken on {taken.date()}, outside the period"
 
 
 def _lack_of_sky(cloud: float | None, max_cloud: float) -> str:

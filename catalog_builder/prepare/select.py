@@ -22,13 +22,13 @@ from catalog_builder.errors import BuildError, UsageError
 from catalog_builder.grid import Bounds
 from catalog_builder.placement import PlacedSource
 from catalog_builder.prepare import optical
-from catalog_builder.prepare.apis import MODALITIES, Api, find_items, load_signer, without_secrets
+from catalog_builder.prepare.apis import MODALITIES, Api, find_items, load_signer, public
 from catalog_builder.prepare.mosaic_step import check_output, modality_of, place, scratch_folder, warped_block
 from catalog_builder.prepare.output import Bands, Blocks, Pixels, write_raster
 from catalog_builder.prepare.provenance import Provenance
 from catalog_builder.prepare.remote import Wanted, fetch
 from catalog_builder.prepare.s1 import MEAN_BANDS, attribution, to_decibels
-from catalog_builder.prepare.scenes import Scene, Verdict, choose, read_scenes
+from catalog_builder.prepare.scenes import Limits, Scene, Verdict, choose, read_scenes
 from catalog_builder.prepare.target import Target
 from catalog_builder.raster import gdal_environment, read_header
 
@@ -141,8 +141,8 @@ def ask(api: Api, modalities: Sequence[str], question: Question) -> list[Answer]
     for key in (key for key in MODALITIES if key in modalities):
         collection, optic = api.collections[key], key == optical.ASSET
         items = find_items(api.url, collection.id, question.box, question.period, question.timeout)
-        max_cloud = question.max_cloud if optic else None
-        scenes = read_scenes(items, collection, question.target, without_secrets(api.url), max_cloud)
+        limits = Limits(period=question.period, max_cloud=question.max_cloud if optic else None)
+        scenes = read_scenes(items, collection, question.target, public(api.url), limits)
         verdicts = choose(scenes, question.target, day, None if optic else 1)
         answers.append(Answer(modality=key, collection=collection.id, nearest=day, verdicts=tuple(verdicts)))
         day = next((verdict.scene.taken.date() for verdict in verdicts if verdict.taken), day)
@@ -205,7 +205,7 @@ def _parameters(api: Api, answer: Answer, question: Question) -> dict[str, Any]:
     optic = {"max_cloud_percent": question.max_cloud}
     radar = {"units": collection.units, "backscatter": collection.backscatter}
     return {
-        "api": without_secrets(api.url),
+        "api": public(api.url),
         "collection": answer.collection,
         "period": [str(day) for day in question.period],
         "nearest": str(answer.nearest),

@@ -24,7 +24,6 @@ from catalog_builder.prepare.extract import (
     Ways,
     batches,
     edit_of_first_node,
-    line_of,
     readable,
 )
 from catalog_builder.prepare.multipolygons import Multipolygon, Multipolygons, areas_near, meets, read_multipolygons
@@ -83,7 +82,7 @@ def read_shapes(
         ways = Ways(extract, scratch)
         tell(f"{extract.path}: ways")
         drawn = ways.matching(osmium.filter.KeyFilter(*sorted(classes.leading_keys())))
-        yield from _near(_way_entries(drawn, match, relations, findings), near, findings)
+        yield from _near(_way_entries(ways, drawn, match, relations, findings), near, findings)
         if relations.ids:
             tell(f"{extract.path}: multipolygons")
             yield from _near(_area_entries(areas_near(ways, relations, near), findings), near, findings)
@@ -134,9 +133,10 @@ def _filled(geometries: Geometries, areas: npt.NDArray[np.bool_]) -> Geometries:
     return geometries
 
 
-def _way_entries(ways: Iterable[Any], match: Matcher, relations: Multipolygons, findings: Findings) -> Iterator[_Entry]:
-    factory = osmium.geom.WKBFactory()
-    for way in ways:
+def _way_entries(
+    ways: Ways, drawn: Iterable[Any], match: Matcher, relations: Multipolygons, findings: Findings
+) -> Iterator[_Entry]:
+    for way in drawn:
         found = match(way.tags)
         closed = len(way.nodes) >= RING and way.is_closed()
         filled, lines = (found.areas, found.ring_lines) if closed else ((), found.lines)
@@ -146,7 +146,7 @@ def _way_entries(ways: Iterable[Any], match: Matcher, relations: Multipolygons, 
             continue
         findings.edited(way.timestamp)
         for group, as_ring in ((tuple((each, 0.0) for each in filled), True), (lines, False)):
-            wkb, cut = line_of(factory, way, closed=as_ring) if group else (None, False)
+            wkb, cut = ways.line(way, closed=as_ring) if group else (None, False)
             if wkb is not None:
                 yield from (_Entry(wkb, each, width, way.id, cut) for each, width in group)
 

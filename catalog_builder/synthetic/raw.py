@@ -3,6 +3,7 @@
 One area of each collection, one tile of each. The products are synthetic; the commands are those that real ones need.
 """
 
+import glob
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -227,7 +228,7 @@ def _usa(area: RawArea, raw: Path, out: Path) -> Iterator[Step]:
 def _radar(area: RawArea, raw: Path, out: Path, *options: str) -> Step:
     name = "s1-activity" if out.stem == "s1_activity" else "s1-mean"
     same = "--units", "db", "--orbit", f"{area.orbit}"
-    return Step(name=name, inputs=(str(raw / "S1A_IW_GRDH_*.tif"),), out=out, options=(*same, *options))
+    return Step(name=name, inputs=(f"{glob.escape(str(raw))}/S1A_IW_GRDH_*.tif",), out=out, options=(*same, *options))
 
 
 def _heights_and_map(area: RawArea, raw: Path, out: Path, like: tuple[str, ...]) -> Iterator[Step]:
