@@ -118,7 +118,10 @@ def test_a_first_build_killed_at_any_step_goes_on(versions: Versions, tmp_path: 
 
 
 @pytest.mark.parametrize("stride", [10, pytest.param(3, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("old", "new"), [(None, "more"), ("more", "other"), ("other", "more")])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(None, "more"), ("more", "other"), pytest.param("other", "more", marks=pytest.mark.slow)],
+)
 def test_a_commit_killed_at_any_step_is_brought_to_its_end(
     versions: Versions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str | None, new: str, stride: int
 ) -> None:

@@ -119,6 +119,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_index_release(tmp_path_factory.mktemp("large") / "release", 10_000)
 
 
+@pytest.mark.slow
 def test_only_what_is_needed_is_fetched(large: Path, tmp_path: Path) -> None:
     size = (large / layout.index("france")).stat().st_size
     with served(large) as url:
