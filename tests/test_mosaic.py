@@ -13,6 +13,7 @@ import rasterio
 from affine import Affine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rasterio._env import get_gdal_config
 from rasterio.enums import ColorInterp
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
@@ -22,7 +23,7 @@ from catalog_builder.cog import encode
 from catalog_builder.grid import Bounds, Tile, TileGrid
 from catalog_builder.mosaic import read_tile
 from catalog_builder.placement import PlacedSource, place_source
-from catalog_builder.raster import RasterHeader, read_header, read_window
+from catalog_builder.raster import RasterHeader, gdal_environment, read_header, read_window
 from catalog_builder.template import CogOptions, Modality
 from tests.makers import modality, texture, write_geotiff
 from tests.oracles import Raster, Tally, box_weights, shrunk, triangle_weights, whole_area
@@ -634,3 +635,9 @@ def test_tiles_are_listed_row_by_row() -> None:
     found = GRID.cover(Bounds(CORNER[0], CORNER[1] - 640, CORNER[0] + 960, CORNER[1]))
     names = [tile.name for tile in found]
     assert names == [f"x{column:04d}_y{row:04d}" for row in (0, 1) for column in (0, 1, 2)]
+
+
+def test_gdal_keeps_more_than_a_block() -> None:
+    """rasterio hands the number to GDAL as bytes, where GDAL's own option means megabytes."""
+    with gdal_environment():
+        assert get_gdal_config("GDAL_CACHEMAX") >= 2**24
