@@ -100,7 +100,9 @@ def _forkserver(preload: str) -> BaseContext:
 
 @contextmanager
 def _process_pool(jobs: int, context: BaseContext) -> Iterator[Executor]:
-    pool = ProcessPoolExecutor(max_workers=jobs, mp_context=context, initializer=_start_worker)
+    pool = ProcessPoolExecutor(
+        max_workers=jobs, mp_context=context, initializer=_start_worker, initargs=(dict(os.environ),)
+    )
     try:
         yield pool
     except BrokenExecutor as error:
@@ -109,7 +111,10 @@ def _process_pool(jobs: int, context: BaseContext) -> Iterator[Executor]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_worker() -> None:
+def _start_worker(environment: dict[str, str]) -> None:
+    # A fork server outlives a pool, and keeps the environment in which it began: credentials may be others by now.
+    os.environ.clear()
+    os.environ.update(environment)
     _end_with_parent()
     _keep_memory()
 

@@ -76,3 +76,13 @@ def test_one_job_works_in_this_process_and_thread() -> None:
 def test_a_worker_that_dies_is_an_error_of_the_build() -> None:
     with pytest.raises(BuildError, match="a worker died, perhaps for lack of memory"), open_executor(2) as executor:
         [future.result() for _, future in unordered(executor, os._exit, [3], window=1)]
+
+
+def test_workers_have_the_environment_of_their_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process from which workers are forked lives on between pools, in the environment of the first."""
+    seen = []
+    for value in ("first", "second"):
+        monkeypatch.setenv("CATALOG_BUILDER_TEST", value)
+        with open_executor(2) as executor:
+            seen.append(executor.submit(os.getenv, "CATALOG_BUILDER_TEST").result())
+    assert seen == ["first", "second"]
