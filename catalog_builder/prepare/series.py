@@ -589,6 +589,8 @@ def _scaled(stored: npt.NDArray[Any], plane: Plane) -> Values:
 def _check_values(values: Values, plane: Plane, *, decibels: bool) -> None:
     """Refuse what is no backscatter, and make what is no measurement NaN."""
     low, high = _DECIBELS if decibels else (_LEAST_POWER, math.inf)
+    if decibels and low <= np.fmin.reduce(values, axis=None) and np.fmax.reduce(values, axis=None) <= high:
+        return  # as is nearly always so
     values[np.isneginf(values)] = np.nan  # decibels of no power
     wrong = (values < low) | (values > high) | np.isposinf(values)
     if wrong.any():
