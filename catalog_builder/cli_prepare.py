@@ -3,6 +3,7 @@
 Each ends in the same way: the raster is there, and where a ``sources.toml`` was named, it has the raster as a source.
 """
 
+import math
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,7 @@ from catalog_builder.errors import UsageError
 from catalog_builder.progress import BlockProgress
 
 if TYPE_CHECKING:  # help is quick without GDAL
+    from catalog_builder.prepare.listing import Place
     from catalog_builder.prepare.provenance import Provenance
     from catalog_builder.prepare.select import Question
     from catalog_builder.prepare.target import Target
@@ -114,12 +116,23 @@ class Listing:
     collection: str | None
     title: str | None
 
+    @property
+    def place(self) -> "Place | None":
+        """The area to which the raster belongs; None where it is not listed."""
+        from catalog_builder.prepare.listing import Place
+
+        return None if self.area is None else Place(area=self.area, collection=self.collection, title=self.title)
+
 
 def take_listing(options: dict[str, Any]) -> Listing:
     """Take what names the listing out of a command's options. Raises ``UsageError`` for half of what a source needs."""
     listing = Listing(**{name: options.pop(name) for name in ("sources", "area", "collection", "title")})
     if (listing.sources is None) != (listing.area is None):
         raise UsageError("--sources and --area go together: the file, and the area there")
+    if listing.sources is not None and listing.place is not None:
+        from catalog_builder.prepare.listing import check_place
+
+        check_place(listing.sources, listing.place)
     return listing
 
 
@@ -142,16 +155,15 @@ def finish(
     listing: Listing,
 ) -> None:
     """List the raster where that was asked for, and say where it is."""
-    from catalog_builder.prepare.listing import Entry, Place, add_source
+    from catalog_builder.prepare.listing import Entry, add_source
 
     click.echo(f"{out}: {asset}, {len(made.inputs)} input{'s' if len(made.inputs) != 1 else ''}")
     for name, value in made.notes.items():
         click.echo(f"  {name.replace('_', ' ')}: {value}")
-    if listing.sources is None or listing.area is None:
+    if listing.sources is None or listing.place is None:
         return
-    place = Place(area=listing.area, collection=listing.collection, title=listing.title)
     entry = Entry(asset=asset, path=out, start=interval[0], end=interval[1], properties=made.properties())
-    add_source(listing.sources, place, entry)
+    add_source(listing.sources, listing.place, entry)
     click.echo(f"{listing.sources}: {asset} of area {listing.area}")
 
 
@@ -226,9 +238,11 @@ def prepare_pauli(
     zone of its centre; give --like with the first pass to put another on the same grid.
     """
     from catalog_builder.prepare import uavsar
+    from catalog_builder.prepare.mosaic_step import check_output
 
     listing = take_listing(options)
     scene = uavsar.open_scene(annotation, folder)
+    check_output(out, (annotation, *scene.files))
     target = take_grid(options) or uavsar.default_target(scene)
     with workers(**options) as (executor, progress):
         made = uavsar.prepare_pauli(scene, out, target, executor, progress)
@@ -363,6 +377,13 @@ def print_osm_classes(file: Path | None) -> None:
 # --- Sentinel-1 -------------------------------------------------------------------------------------------------------
 
 
+def above_zero(_context: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    """Refuse what is no finite number above 0; click lets NaN through its ranges."""
+    if value is not None and not 0 < value < math.inf:
+        raise click.BadParameter(f"{value:g} is no number above 0", param=option)
+    return value
+
+
 def series_options(command: Command) -> Command:
     """Add the options that say how a time series is to be read; ``open_series`` reads them."""
     for option in reversed(
@@ -371,7 +392,12 @@ def series_options(command: Command) -> Command:
             click.option("--vv-band", type=click.IntRange(min=1), help="Band of VV in files of one date."),
             click.option("--vh-band", type=click.IntRange(min=1), help="Band of VH in files of one date."),
             click.option("--units", type=click.Choice(["db", "linear"]), help="Units, where no tag says them."),
-            click.option("--scale", type=float, help="Multiply stored values, as 0.01 for dB x 100 in integers."),
+            click.option(
+                "--scale",
+                type=float,
+                callback=above_zero,
+                help="Multiply stored values, as 0.01 for dB x 100 in integers.",
+            ),
             click.option("--nodata", type=float, metavar="VALUE", help="Nodata of files that declare none."),
             click.option("--dates", type=_PATH, metavar="TABLE", help="CSV with file,date and perhaps orbit,band."),
             click.option("--period", nargs=2, metavar="START END", help="First and last day that count."),
@@ -383,8 +409,11 @@ def series_options(command: Command) -> Command:
     return command
 
 
-def open_series(inputs: tuple[Path, ...], out: Path, nearest: str | None, options: dict[str, Any]) -> Any:
+def open_series(
+    inputs: tuple[Path, ...], out: Path, nearest: str | None, options: dict[str, Any], counts: Path | None = None
+) -> Any:
     """Read the headers of a series. Takes its options out of ``options``; gives the series and what was chosen."""
+    from catalog_builder.prepare.mosaic_step import check_output
     from catalog_builder.prepare.series import Choice, Reading, parse_date, read_series, read_table
 
     names = ("vh", "vv_band", "vh_band", "units", "scale", "nodata", "dates", "period", "orbit", "any_orbit")
@@ -394,8 +423,10 @@ def open_series(inputs: tuple[Path, ...], out: Path, nearest: str | None, option
     if orbit is not None and any_orbit:
         raise UsageError("--orbit and --any-orbit exclude each other")
     files, others = _expand(inputs), _expand(vh)
-    if out.resolve() in {path.resolve() for path in (*files, *others)}:
-        raise UsageError(f"{out}: is one of the inputs")
+    given = [*files, *others, *([table] if table is not None else [])]
+    check_output(out, given)
+    if counts is not None:
+        check_output(counts, [*given, out])
     start, end = (parse_date(day, "--period").date() for day in period) if period else (None, None)
     days = (start, end) if start and end else None
     if days is not None and days[0] > days[1]:
@@ -426,7 +457,10 @@ def _expand(paths: tuple[Path, ...]) -> list[Path]:
             found.append(path)
             continue
         base = Path(path.anchor or ".")
-        matches = sorted(base.glob(path.relative_to(path.anchor).as_posix() if path.anchor else path.as_posix()))
+        try:
+            matches = sorted(base.glob(path.relative_to(path.anchor).as_posix() if path.anchor else path.as_posix()))
+        except ValueError as error:
+            raise UsageError(f"{path}: no pattern of files: {error}") from error
         if not matches:
             raise UsageError(f"{path}: no file matches")
         found += matches
@@ -486,9 +520,7 @@ def prepare_s1_mean(
     from catalog_builder.prepare.s1 import write_mean
 
     listing = take_listing(options)
-    if counts is not None and counts.resolve() in {path.resolve() for path in (out, *_expand(inputs))}:
-        raise UsageError(f"--counts {counts}: is the output or one of the inputs")
-    series, chosen = open_series(inputs, out, nearest, options)
+    series, chosen = open_series(inputs, out, nearest, options, counts)
     with series_work(series, chosen, options) as work:
         made = write_mean(work, out, counts)
     finish(out, "s1_mean" if nearest is None else "s1", (made.dates[0], made.dates[-1]), made, listing)
@@ -505,9 +537,7 @@ Examples:
 @click.argument("inputs", nargs=-1, required=True, type=_PATH, metavar="INPUT...")
 @click.argument("out", type=_PATH)
 @series_options
-@click.option(
-    "--looks", type=click.FloatRange(0, 1e6, min_open=True), help="Looks of a single date. Default: as measured."
-)
+@click.option("--looks", type=float, callback=above_zero, help="Looks of a single date. Default: as measured.")
 @grid_options
 @common_options
 def prepare_s1_activity(inputs: tuple[Path, ...], out: Path, looks: float | None, **options: Any) -> None:
@@ -538,7 +568,12 @@ Examples:
 )
 @click.argument("inputs", nargs=-1, required=True, type=_PATH, metavar="INPUT...")
 @click.argument("out", type=_PATH)
-@click.option("--offset", type=int, metavar="N", help="Added to all pixels, such as -1000. Default: by the baseline.")
+@click.option(
+    "--offset",
+    type=click.IntRange(-65535, 65535),
+    metavar="N",
+    help="Added to all pixels, such as -1000. Default: by the baseline.",
+)
 @click.option(
     "--quantification",
     type=click.IntRange(min=1),

@@ -1,6 +1,8 @@
 """`prepare srtm`: height tiles of planes, cones and noise held against pyproj and numpy; real tiles; bad input."""
 
 import json
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,7 +19,9 @@ from click.testing import CliRunner, Result
 
 from catalog_builder import sources, template
 from catalog_builder.cli import main
+from catalog_builder.grid import Bounds
 from catalog_builder.prepare import dem
+from catalog_builder.prepare.target import target_of
 from tests.makers import small_templates, write_geotiff
 from tests.oracles import Raster, whole_area
 
@@ -108,6 +112,77 @@ def degrees(x: Array, y: Array, crs: str = UTM) -> tuple[Array, Array]:
 
 def four(folder: Path, height: Height, side: int = 1201) -> list[Path]:
     return [write_tile(folder, latitude, longitude, height, side) for latitude in (44, 45) for longitude in (5, 6)]
+
+
+FULL_DISK = """
+import resource, signal, sys
+from catalog_builder.cli import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+main(sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
+def test_a_disk_that_fills_up_leaves_nothing(tmp_path: Path, share: float) -> None:
+    """Also where the last blocks are lost on closing, of which rasterio does not tell."""
+    tile = write_tile(tmp_path / "tiles", 45, 6, gentle)
+    whole, out = tmp_path / "whole" / "srtm.tif", tmp_path / "out" / "srtm.tif"
+    words = [tile, *grid(300, left=LEFT + 3000, top=TOP)]
+    assert command("srtm", words[0], whole, *words[1:]).exit_code == 0
+    limit = int(whole.stat().st_size * share)
+    arguments = ["prepare", "srtm", words[0], out, *words[1:], "--jobs", 1, "--quiet"]
+    done = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, str(limit), *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert f"{out}: cannot write: " in done.stderr.splitlines()[-1]
+    assert not list(out.parent.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["EPSG:4326", 30, 6, 45, 6.1, 45.1], "are they metres?"),
+        (["EPSG:4326", 0.001, 263000, 4980000, 273000, 4989000], "are they metres?"),
+        (["EPSG:5773", 10, 0, 0, 100, 100], "no CRS of maps"),
+        ([UTM, "1e-310", 0, 0, "1e9", "1e9"], "too small"),
+    ],
+)
+def test_a_grid_in_other_units(tmp_path: Path, words: list[object], told: str) -> None:
+    tile = write_tile(tmp_path, 45, 6, gentle)
+    crs, resolution, *box = words
+    result = command("srtm", tile, tmp_path / "o.tif", "--crs", crs, "--resolution", resolution, "--bounds", *box)
+    assert (result.exit_code, result.output.count("\n")) == (2, 1)
+    assert told in result.output
+
+
+@pytest.mark.parametrize(("size", "count"), [(0.6, 1000), (0.1, 400), (1 / 3600, 720)])
+def test_a_box_on_whole_pixels_is_not_made_larger(size: float, count: int) -> None:
+    for start in (0, 3, 7, 809_834):
+        box = Bounds(start * size, start * size, (start + count) * size, (start + count) * size)
+        assert target_of("EPSG:32614", size, box).shape == (count, count)
+
+
+def test_a_listing_that_cannot_be_written_is_told_first(tmp_path: Path) -> None:
+    tile, listing = write_tile(tmp_path, 45, 6, gentle), tmp_path / "sources.toml"
+    words = ("srtm", tile, tmp_path / "o.tif", *grid(), "--sources", listing, "--area", "here")
+    assert "has no area 'here'" in command(*words).output
+    listing.write_text('[[area]]\nid = "here"\nsource = [{asset = "s2", href = "x.tif"}]\n')
+    before = listing.read_text()
+    assert "write [[area.source]]" in command(*words).output
+    assert listing.read_text() == before
+    assert not (tmp_path / "o.tif").exists()
+
+
+def test_a_name_with_letters_of_patterns_is_listed_as_it_is(tmp_path: Path) -> None:
+    tile, out = write_tile(tmp_path, 45, 6, gentle), tmp_path / "srtm[1].tif"
+    listed = ("--sources", tmp_path / "sources.toml", "--area", "here", "--collection", "france", "--title", "Here")
+    assert command("srtm", tile, out, *grid(), *listed).exit_code == 0
+    text = (tmp_path / "sources.toml").read_text()
+    (tmp_path / "sources.toml").write_text(text.replace("[[area]]", '[[area]]\nrequired = ["srtm"]'))
+    (area,) = sources.load(tmp_path / "sources.toml", template.load(template.default_folder()))
+    assert area.sources[0].paths == (out.resolve(),)
 
 
 def hold_plane(path: Path, height: Height) -> None:

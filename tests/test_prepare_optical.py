@@ -129,6 +129,36 @@ def test_an_offset_can_be_said(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(out), reflectance(pixels, 0))
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("</", "", "truncated"),
+        (">-1000<", ">-1000.5<", "'-1000.5' is no whole number"),
+        (">10000<", ">1.0.0<", "'1.0.0' is no whole number"),
+        ("BOA_ADD_OFFSET", "OTHER", "no BOA_ADD_OFFSET of B02"),
+    ],
+)
+def test_metadata_that_cannot_be_trusted(tmp_path: Path, old: str, new: str, told: str) -> None:
+    pixels = stored()
+    offsets = "<BOA_QUANTIFICATION_VALUE unit='none'>10000</BOA_QUANTIFICATION_VALUE>" + "".join(
+        f'<BOA_ADD_OFFSET band_id="{band}">-1000</BOA_ADD_OFFSET>' for band in range(13)
+    )
+    folder = safe(tmp_path, NEW, pixels, offsets=f"<Product>{offsets}</Product>")
+    whole = (folder / "MTD_MSIL2A.xml").read_text()
+    (folder / "MTD_MSIL2A.xml").write_text(whole[: len(whole) // 2] if not new else whole.replace(old, new))
+    result = command("s2", folder, tmp_path / "s2.tif", *GRID)
+    assert (result.exit_code, result.output.count("\n")) == (1, 1)
+    assert told in result.output
+
+
+def test_an_offset_as_a_decimal(tmp_path: Path) -> None:
+    offsets = "".join(f'<BOA_ADD_OFFSET band_id="{band}">-1000.0</BOA_ADD_OFFSET>' for band in range(13))
+    pixels, out = stored(), tmp_path / "s2.tif"
+    folder = safe(tmp_path, NEW, pixels, offsets=f"<Product>{offsets}</Product>")
+    assert command("s2", folder, out, *GRID).exit_code == 0
+    np.testing.assert_array_equal(read(out), reflectance(pixels, -1000))
+
+
 # --- forms ------------------------------------------------------------------------------------------------------------
 
 

@@ -527,6 +527,16 @@ def test_big_endian_values_are_refused(channel: str, tmp_path: Path) -> None:
     _refused(command(path, tmp_path / "out.tif"), tmp_path, file.name, "values such as", "big-endian")
 
 
+def test_an_input_is_not_written_over(tmp_path: Path) -> None:
+    flight = Flight(products=speckled((20, 20)))
+    path = flight.write(tmp_path)
+    grd = tmp_path / flight.name("VVVV")
+    before = grd.read_bytes()
+    result = command(path, grd, "--jobs", 1)
+    assert (result.exit_code, result.output.count("\n")) == (2, 1)
+    assert grd.read_bytes() == before
+
+
 def test_decibels_are_refused(tmp_path: Path) -> None:
     flight = Flight(products={name: 10 * np.log10(abs(value)) for name, value in speckled((30, 30)).items()})
     _refused(command(flight.write(tmp_path), tmp_path / "out.tif"), tmp_path, "HHHH", "dB")

@@ -630,10 +630,36 @@ def test_bad_tables(text: str, line: str, tmp_path: Path) -> None:
 
 def test_out_is_no_input(tmp_path: Path) -> None:
     paths = write_series(tmp_path, speckle(2, 20))
-    assert_matches(refused("s1-mean", *paths, paths[0], "--units", "linear"), r"2: .*is one of the inputs")
+    assert_matches(refused("s1-mean", *paths, paths[0], "--units", "linear"), r"2: .*is an input; name another output")
     for counts in (tmp_path / "o.tif", paths[1]):
         line = refused("s1-mean", *paths, tmp_path / "o.tif", "--units", "linear", "--counts", counts)
-        assert_matches(line, r"2: --counts .*is the output or one of the inputs")
+        assert_matches(line, r"2: .*is an input; name another output")
+    before = paths[-1].read_bytes()
+    line = refused("s1-mean", *paths, "--units", "linear")
+    assert_matches(line, r"2: .*exists, and no `prepare` made it")
+    assert paths[-1].read_bytes() == before, "an output that was forgotten"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--scale", "nan"], "nan is no number above 0"),
+        (["--scale", "0"], "0 is no number above 0"),
+        (["--nearest", "0001-01-01T00:00:00+05:00"], "beyond the calendar"),
+    ],
+)
+def test_numbers_and_dates_that_are_none(tmp_path: Path, words: list[str], told: str) -> None:
+    paths = write_series(tmp_path, speckle(2, 20))
+    assert told in refused("s1-mean", *paths, tmp_path / "o.tif", "--units", "linear", *words)
+
+
+def test_nodata_that_the_file_has_too(tmp_path: Path) -> None:
+    paths = write_series(tmp_path, speckle(2, 48))
+    run("s1-mean", *paths, tmp_path / "o.tif", "--units", "linear", "--nodata", "nan")
+
+
+def test_a_pattern_that_is_none(tmp_path: Path) -> None:
+    assert_matches(refused("s1-mean", tmp_path / "**.tif", tmp_path / "o.tif"), r"2: .*(no pattern|no file matches)")
 
 
 def test_one_date_has_no_activity(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What was prepared, written down in a ``sources.toml``; comments and order of what stands there are kept."""
 
+import glob
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ def add_source(file: Path, place: Place, entry: Entry) -> None:
     document = _read(file)
     area = _area(document, place, file)
     sources = area.setdefault("source", tomlkit.aot())
+    if not isinstance(sources, tomlkit.items.AoT):
+        raise SourcesError(f"{file}: area {place.area!r}: `source` is no list of tables; write [[area.source]]")
     made = _source(entry, file)
     for number, source in enumerate(sources):
         if source.get("asset") == entry.asset:
@@ -53,6 +56,13 @@ def add_source(file: Path, place: Place, entry: Entry) -> None:
         sources.append(made)
     with appearing(file, SourcesError) as partial:
         partial.write_text(tomlkit.dumps(document), encoding="utf-8")
+
+
+def check_place(file: Path, place: Place) -> None:
+    """Tell before any work what ``add_source`` would refuse. Raises ``SourcesError``."""
+    area = _area(_read(file), place, file)
+    if not isinstance(area.get("source", tomlkit.aot()), tomlkit.items.AoT):
+        raise SourcesError(f"{file}: area {place.area!r}: `source` is no list of tables; write [[area.source]]")
 
 
 def _read(file: Path) -> tomlkit.TOMLDocument:
@@ -84,7 +94,7 @@ def _area(document: tomlkit.TOMLDocument, place: Place, file: Path) -> Any:
 
 def _source(entry: Entry, file: Path) -> Any:
     table = tomlkit.table()
-    href = Path(os.path.relpath(entry.path.absolute(), file.absolute().parent)).as_posix()
+    href = glob.escape(Path(os.path.relpath(entry.path.absolute(), file.absolute().parent)).as_posix())
     table.update({"asset": entry.asset, "href": href})
     if entry.start == entry.end:
         table["datetime"] = entry.start

@@ -19,7 +19,6 @@ import numpy.typing as npt
 import pyproj
 import rasterio
 from affine import Affine
-from rasterio.errors import RasterioError
 from rasterio.windows import Window
 
 from catalog_builder import template
@@ -27,7 +26,7 @@ from catalog_builder.errors import BuildError, RasterError, UsageError
 from catalog_builder.grid import Bounds, Tile
 from catalog_builder.mosaic import read_tile
 from catalog_builder.placement import PlacedRaster, PlacedSource, place_source, to_source
-from catalog_builder.prepare.output import Bands, Pixels
+from catalog_builder.prepare.output import Bands, Pixels, check_written, writing_scratch
 from catalog_builder.prepare.provenance import PREFIX
 from catalog_builder.prepare.target import BLOCK, Target
 from catalog_builder.raster import RasterHeader, gdal_environment, open_source
@@ -241,7 +240,7 @@ def _write_staged(header: RasterHeader, part: Window, read: Reader, *, raises_ze
     }
     place = {"crs": header.crs, "transform": header.transform}
     step = max(_STRIP // (columns * count * _STAGED_BLOCK), 1) * _STAGED_BLOCK
-    try:
+    with writing_scratch(header.path):
         with (
             gdal_environment(),
             rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True),
@@ -255,8 +254,7 @@ def _write_staged(header: RasterHeader, part: Window, read: Reader, *, raises_ze
                 strip = Window(0, top, columns, height)
                 dataset.write(pixels, window=strip)
                 dataset.write_mask(valid, window=strip)
-    except (OSError, RasterioError) as error:
-        raise BuildError(f"{header.path.parent.parent}: cannot write scratch files there: {error}") from error
+        check_written(header.path)
 
 
 def window_around(header: RasterHeader, box: Bounds, crs: str, slack: int) -> Window | None:

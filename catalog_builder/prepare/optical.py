@@ -7,6 +7,7 @@ Sentinel-2 Products Specification Document, S2-PDGS-TAS-DI-PSD, issue 14.9, L2A.
 tells cloud shadow (3), cloud of medium and high probability (8, 9) and thin cirrus (10).
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
@@ -24,7 +25,7 @@ from rasterio.errors import CRSError, RasterioError
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
-from catalog_builder.errors import BuildError, RasterError, UsageError
+from catalog_builder.errors import RasterError, UsageError
 from catalog_builder.executor import ordered
 from catalog_builder.placement import PlacedSource
 from catalog_builder.prepare.mosaic_step import (
@@ -43,7 +44,7 @@ from catalog_builder.prepare.mosaic_step import (
     window_around,
     windows_of,
 )
-from catalog_builder.prepare.output import Bands, Blocks, Pixels, write_raster
+from catalog_builder.prepare.output import Bands, Blocks, Pixels, check_written, write_raster, writing_scratch
 from catalog_builder.prepare.provenance import Provenance
 from catalog_builder.prepare.target import BLOCK, Target
 from catalog_builder.raster import RasterHeader, crs_name, gdal_environment, open_source, read_header
@@ -129,7 +130,9 @@ def prepare_s2(
     """
     check_output(out, inputs)
     check_twice(inputs)
-    products = sorted((open_product(path, settings) for path in inputs), key=lambda one: (one.taken, one.path.name))
+    products = sorted(
+        (open_product(path, settings) for path in inputs), key=lambda one: (one.taken, one.path.name, one.path)
+    )
     source = place(modality_of(ASSET, BANDS, RESAMPLING), [product.header for product in products], target)
     with scratch_folder(out) as scratch:
         used = unpacked(chosen(products, lambda product: product.path, source), source, target, scratch, executor)
@@ -167,7 +170,7 @@ def open_product(path: Path, settings: Settings) -> Product:
     A product is a SAFE folder, another folder with one GeoTIFF or JPEG 2000 file a band, or one GeoTIFF whose bands are
     named. Raises ``UsageError`` for what cannot be found, ``RasterError`` for rasters that do not go together.
     """
-    if "MSIL1C" in path.name:
+    if "MSIL1C" in path.name or (path / "MTD_MSIL1C.xml").exists():
         raise UsageError(f"{path}: a product of level 1C; reflectance of the surface is level 2A")
     found = _bands_of_file(path) if is_file(path) else _bands_of_folder(path)
     missing = [name for name in BANDS.names if name not in found]
@@ -201,7 +204,9 @@ def _bands_of_folder(path: Path) -> dict[str, Band]:
     """Find one file a band. Of several resolutions, that of 10 m is taken; of the classification, that of 20 m."""
     by_name: dict[str, list[Path]] = {}
     for file in sorted(path.rglob("*")):
-        if file.suffix.lower() in (".jp2", ".tif", ".tiff") and not {"QI_DATA", "AUX_DATA"} & set(file.parts):
+        if file.suffix.lower() in (".jp2", ".tif", ".tiff") and not {"QI_DATA", "AUX_DATA"} & set(
+            file.relative_to(path).parts
+        ):
             name = _band_name(file.stem)
             if name is not None:
                 by_name.setdefault(name, []).append(file)
@@ -254,17 +259,34 @@ def _metadata_offsets(path: Path, quantification: int) -> tuple[int, ...]:
             text = stream.read(_MAX_METADATA)
     except OSError as error:
         raise RasterError(f"{path}: cannot read: {error.strerror}") from error
-    if b"</" not in text[-200:]:
+    root = re.search(rb"<([A-Za-z][\w:.-]*)", text)
+    if root is None or not text.rstrip().endswith(b"</" + root[1] + b">"):
         raise RasterError(f"{path}: truncated")
-    scale = re.search(rb"<BOA_QUANTIFICATION_VALUE[^>]*>\s*([\d.]+)\s*<", text)
-    if scale is not None and float(scale[1]) != quantification:
-        raise RasterError(f"{path}: BOA_QUANTIFICATION_VALUE is {float(scale[1]):g}, not {quantification}")
-    pairs = re.findall(rb'<BOA_ADD_OFFSET band_id="(\d+)">\s*(-?\d+)\s*<', text)
-    offsets = {int(number): int(value) for number, value in pairs}
-    missing = [name for name, number in _BAND_NUMBERS.items() if offsets and number not in offsets]
-    if missing:
+    scale = re.search(rb"<BOA_QUANTIFICATION_VALUE[^>]*>([^<]*)<", text)
+    if scale is not None and _number(scale[1], path) != quantification:
+        raise RasterError(f"{path}: BOA_QUANTIFICATION_VALUE is {_number(scale[1], path)}, not {quantification}")
+    pairs = re.findall(rb'<BOA_ADD_OFFSET band_id="(\d+)"[^>]*>([^<]*)<', text)
+    offsets = {int(number): _number(value, path) for number, value in pairs}
+    missing = [name for name, number in _BAND_NUMBERS.items() if number not in offsets]
+    if missing and (offsets or _has_offset(path.parent)):
         raise RasterError(f"{path}: no BOA_ADD_OFFSET of {', '.join(missing)}")
     return tuple(offsets.get(number, 0) for number in _BAND_NUMBERS.values())
+
+
+def _number(text: bytes, path: Path) -> int:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not value.is_integer():
+        raise RasterError(f"{path}: {text[:40].decode(errors='replace').strip()!r} is no whole number")
+    return int(value)
+
+
+def _has_offset(path: Path) -> bool:
+    """Tell whether the name of a product says that its pixels hold an offset."""
+    match = _BASELINE.search(path.absolute().stem)
+    return match is not None and int(match[1]) >= 4
 
 
 # --- rasters ----------------------------------------------------------------------------------------------------------
@@ -433,17 +455,19 @@ def _unpack(job: _Unpacking) -> None:
         layout = {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK, "compress": "ZSTD", "zstd_level": 1}
         size = {"count": packed.count, "height": rows, "width": columns, "dtype": packed.dtypes[0]}
         place = {"crs": packed.crs, "transform": packed.transform}
-        profile = {**size, **layout, **place, "predictor": 2, "SPARSE_OK": True, "bigtiff": "IF_SAFER"}
-        with rasterio.open(job.path, "w", driver="GTiff", **profile) as plain:
+        profile = {**size, **layout, **place, "predictor": 2, "bigtiff": "IF_SAFER"}
+        with writing_scratch(job.path):
+            plain = rasterio.open(job.path, "w", driver="GTiff", **profile)
+        with plain:
             left, width = job.window.col_off, job.window.width
             bottom = job.window.row_off + job.window.height
             for top in range(job.window.row_off // step * step, bottom, step):
                 strip = Window(left, top, width, min(step, rows - top))
                 pixels = packed.read(window=strip)
-                try:
+                with writing_scratch(job.path):
                     plain.write(pixels, window=strip)
-                except RasterioError as error:
-                    raise BuildError(f"{job.path.parent}: cannot write scratch files there: {error}") from error
+        with writing_scratch(job.path):
+            check_written(job.path)
 
 
 def _moved(product: Product, paths: Mapping[Path, Path]) -> Product:

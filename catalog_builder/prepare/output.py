@@ -4,6 +4,8 @@ The same inputs and library versions give the same bytes, whatever the number of
 by one process. What it was made of stands in the file's tags.
 """
 
+import errno
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
@@ -66,10 +68,12 @@ def write_raster(
     written.
     """
     progress.start(target.block_count)
-    with appearing(path) as partial, _create(partial, target, bands, tags) as dataset:
-        for block, pixels in ordered(executor, make, target.blocks(), window):
-            dataset.write(pixels, window=block)
-            progress.block()
+    with appearing(path) as partial:
+        with _create(partial, target, bands, tags) as dataset:
+            for block, pixels in ordered(executor, make, target.blocks(), window):
+                dataset.write(pixels, window=block)
+                progress.block()
+        check_written(partial)
 
 
 @contextmanager
@@ -89,6 +93,34 @@ def appearing(path: Path, failure: type[CatalogBuilderError] = BuildError) -> It
     finally:
         with suppress(OSError):  # where it cannot be there, such as below a file
             partial.unlink(missing_ok=True)
+
+
+def check_written(path: Path) -> None:
+    """Hold the blocks of a GeoTIFF against the size of its file: rasterio does not tell what closing lost.
+
+    Raises ``OSError``.
+    """
+    size = path.stat().st_size
+    with gdal_environment(), rasterio.open(path) as dataset:
+        rows, columns = dataset.block_shapes[0]
+        for row in range(math.ceil(dataset.height / rows)):
+            for column in range(math.ceil(dataset.width / columns)):
+                start, length = (
+                    int(dataset.get_tag_item(f"BLOCK_{what}_{column}_{row}", "TIFF", bidx=1) or 0)
+                    for what in ("OFFSET", "SIZE")
+                )
+                if not 0 < start < start + length <= size:
+                    raise OSError(errno.ENOSPC, "not all of it was written; is the disk full?")
+
+
+@contextmanager
+def writing_scratch(path: Path) -> Iterator[None]:
+    """Raise ``BuildError`` for a scratch file that cannot be written."""
+    try:
+        yield
+    except (OSError, RasterioError) as error:
+        why = " ".join(str(getattr(error, "strerror", None) or error).split())
+        raise BuildError(f"{path.parent}: cannot write scratch files there: {why}") from error
 
 
 @contextmanager

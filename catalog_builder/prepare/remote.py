@@ -19,17 +19,17 @@ import numpy.typing as npt
 import rasterio
 from affine import Affine
 from rasterio.enums import MaskFlags
-from rasterio.errors import NotGeoreferencedWarning, RasterioError
+from rasterio.errors import NotGeoreferencedWarning
 from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
-from catalog_builder.errors import BuildError, RemoteError
+from catalog_builder.errors import RemoteError
 from catalog_builder.executor import ordered
 from catalog_builder.load.access import Access, open_href
 from catalog_builder.placement import place_source
 from catalog_builder.prepare.apis import public, signed, without_secrets
 from catalog_builder.prepare.mosaic_step import modality_of, window_around
-from catalog_builder.prepare.output import Bands, Blocks
+from catalog_builder.prepare.output import Bands, Blocks, check_written, writing_scratch
 from catalog_builder.prepare.s1 import to_power
 from catalog_builder.prepare.target import BLOCK, Target
 from catalog_builder.raster import MAX_BLOCK_BYTES, RasterHeader, crs_name, is_valid
@@ -157,7 +157,7 @@ def _copy(dataset: DatasetReader, header: RasterHeader, window: Window, wanted: 
         "zstd_level": 1,
         "bigtiff": "IF_SAFER",
     }
-    with _writing(wanted.path):
+    with writing_scratch(wanted.path):
         wanted.path.parent.mkdir(parents=True, exist_ok=True)
         copy = rasterio.open(wanted.path, "w", **profile)
     with copy:
@@ -165,16 +165,10 @@ def _copy(dataset: DatasetReader, header: RasterHeader, window: Window, wanted: 
             pixels = dataset.read(1, window=strip)
             if wanted.units is not None:
                 pixels = _power(pixels, header, wanted.units, name)
-            with _writing(wanted.path):
+            with writing_scratch(wanted.path):
                 copy.write(pixels, 1, window=Window(0, strip.row_off - window.row_off, strip.width, strip.height))
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, RasterioError) as error:
-        raise BuildError(f"{path.parent}: cannot write scratch files there: {error}") from error
+    with writing_scratch(wanted.path):
+        check_written(wanted.path)
 
 
 def _strips(window: Window, block: int) -> Iterator[Window]:

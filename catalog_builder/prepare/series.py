@@ -25,6 +25,7 @@ from catalog_builder.errors import RasterError, UsageError
 from catalog_builder.placement import same_crs
 from catalog_builder.prepare.target import Target, target_like
 from catalog_builder.raster import RasterHeader, is_valid, open_source, read_header
+from catalog_builder.template import same_nodata
 
 POLARIZATIONS = ("VV", "VH")
 Values = npt.NDArray[np.float64]
@@ -190,7 +191,10 @@ def parse_date(text: str, where: str) -> datetime:
         found = datetime.fromisoformat(words)
     except ValueError as error:
         raise UsageError(f"{where}: {text!r} is no date such as 2018-01-15 or 2018-01-15T17:20:18Z") from error
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    try:
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except OverflowError as error:
+        raise UsageError(f"{where}: {text!r} is beyond the calendar") from error
 
 
 def date_in_name(name: str) -> datetime | None:
@@ -257,9 +261,10 @@ def read_table(path: Path) -> dict[tuple[str, int], Row]:
 def _whole(text: str | None, where: str) -> int | None:
     if text is None or not text.strip():
         return None
-    if not text.strip().isdecimal():
-        raise UsageError(f"{where} {text!r} is no number")
-    return int(text)
+    words = text.strip()
+    if not words.isdecimal() or len(words) > len(str(_ORBITS)) or not 1 <= int(words) <= _ORBITS:
+        raise UsageError(f"{where} {words[:40]!r} is no number from 1 to {_ORBITS}")
+    return int(words)
 
 
 # --- files -> images --------------------------------------------------------------------------------------------------
@@ -434,7 +439,7 @@ def _plane(file: _File, band: int, reading: Reading) -> Plane:
     scale, offset = header.scaling
     if reading.scale is not None and header.scaling != (1.0, 0.0) and not math.isclose(scale, reading.scale):
         raise UsageError(f"--scale {reading.scale:g}: {file.path} says that its scale is {scale:g}")
-    if reading.nodata is not None and header.nodata is not None and header.nodata != reading.nodata:
+    if reading.nodata is not None and header.nodata is not None and not same_nodata(header.nodata, reading.nodata):
         raise UsageError(f"--nodata {reading.nodata:g}: {file.path} says that it is {header.nodata:g}")
     return Plane(
         path=file.path,

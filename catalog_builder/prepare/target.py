@@ -15,6 +15,10 @@ from catalog_builder.raster import MAX_PIXELS, crs_name, parse_crs, read_header
 BLOCK = 512
 """Pixels a side of what is read, made and written at a time."""
 
+_ROUNDING = 1e-6
+"""Pixels by which a division of what is written in decimals may be off."""
+_LARGEST_DEGREES = 360.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
@@ -78,9 +82,20 @@ def target_of(crs: str, resolution: float, bounds: Bounds) -> Target:
         raise UsageError(f"--resolution {resolution:g}: the size of a pixel is a number above 0")
     if not all(map(math.isfinite, bounds)) or bounds.left >= bounds.right or bounds.bottom >= bounds.top:
         raise UsageError(f"--bounds {' '.join(f'{value:g}' for value in bounds)}: left bottom right top, in the CRS")
-    left, top = math.floor(bounds.left / resolution), math.ceil(bounds.top / resolution)
-    columns, rows = math.ceil(bounds.right / resolution) - left, top - math.floor(bounds.bottom / resolution)
+    known = parse_crs(crs, "--crs")
+    if not (known.is_projected or known.is_geographic):
+        raise UsageError(f"--crs {crs}: no CRS of maps, nor of longitude and latitude")
+    if known.is_geographic and (resolution > 1 or max(map(abs, bounds)) > _LARGEST_DEGREES):
+        raise UsageError(
+            f"--crs {crs} is in degrees, but --resolution {resolution:g} and --bounds are not: are they metres?"
+        )
+    if not all(math.isfinite(value / resolution) for value in bounds):
+        raise UsageError(f"--resolution {resolution:g}: too small")
+    left, bottom = (math.floor(value / resolution + _ROUNDING) for value in (bounds.left, bounds.bottom))
+    right, top = (math.ceil(value / resolution - _ROUNDING) for value in (bounds.right, bounds.top))
+    columns, rows = right - left, top - bottom
     if columns * rows > MAX_PIXELS:
         raise UsageError(f"--bounds: {columns:,} x {rows:,} pixels of {resolution:g}; are they in the units of {crs}?")
-    name = crs_name(parse_crs(crs, "--crs"))
-    return Target(crs=name, resolution=resolution, corner=(left * resolution, top * resolution), shape=(rows, columns))
+    return Target(
+        crs=crs_name(known), resolution=resolution, corner=(left * resolution, top * resolution), shape=(rows, columns)
+    )

@@ -57,6 +57,8 @@ LEAST_SHARE = 0.5
 BANDS = Bands(names=("HH-VV", "HV", "HH+VV"), data_type="float32", nodata=math.nan)
 """Linear amplitudes; the squares of the three sum to the span."""
 
+ATTRIBUTION = "UAVSAR data courtesy NASA/JPL-Caltech"
+
 _LARGEST_WINDOW = 2**22
 """GRD pixels read at once; a target much coarser than the GRD is made in parts, so that memory stays flat."""
 _PROBED_ROWS = 64
@@ -173,7 +175,8 @@ def prepare_pauli(scene: Scene, path: Path, target: Target, executor: Executor, 
     cannot be written.
     """
     made = provenance(scene)
-    write_raster(path, target, BANDS, block_maker(scene, target), made.tags(), executor, progress)
+    tags = {**made.tags(), "TIFFTAG_COPYRIGHT": ATTRIBUTION}
+    write_raster(path, target, BANDS, block_maker(scene, target), tags, executor, progress)
     return made
 
 
@@ -425,8 +428,10 @@ def _parts(boxes: Boxes) -> Iterator[tuple[Part, Part]]:
         if window is None:
             continue
         height, width = rows.stop - rows.start, columns.stop - columns.start
-        if math.prod(axis.stop - axis.start for axis in window) <= _LARGEST_WINDOW or height == width == 1:
+        if math.prod(axis.stop - axis.start for axis in window) <= _LARGEST_WINDOW:
             yield (rows, columns), window
+        elif height == width == 1:
+            raise RasterError("a pixel of the output holds millions of pixels of the image; take a finer --resolution")
         elif height >= width:
             middle = rows.start + height // 2
             pending += [(slice(rows.start, middle), columns), (slice(middle, rows.stop), columns)]
