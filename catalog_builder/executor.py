@@ -2,6 +2,7 @@
 
 import ctypes
 import itertools
+import logging
 import multiprocessing
 import os
 import platform
@@ -159,6 +160,8 @@ def _dask_executor(address: str) -> Iterator[Executor]:
         client = Client(address, timeout="10s", set_as_default=False)  # type: ignore[no-untyped-call]
     except (OSError, ValueError, TimeoutError) as error:
         raise UsageError(f"--scheduler {address}: no Dask scheduler answers there") from error
+    # When this process goes, what was still to be sent is no news; what goes wrong is told by the jobs.
+    logging.getLogger("distributed.batched").setLevel(logging.CRITICAL)
     with client:
         try:
             yield client.get_executor(pure=False)  # type: ignore[no-untyped-call]

@@ -30,12 +30,12 @@ from rasterio.features import rasterize
 from rasterio.windows import Window
 from shapely.geometry.base import BaseGeometry
 
-from catalog_builder.errors import BuildError, RasterError, UsageError
+from catalog_builder.errors import RasterError, UsageError
 from catalog_builder.grid import Bounds
 from catalog_builder.prepare.extract import Extract, Geometries
 from catalog_builder.prepare.mosaic_step import check_output, scratch_folder
 from catalog_builder.prepare.osm_classes import MAX_BITS, NODATA, UNMAPPED, OsmClasses
-from catalog_builder.prepare.output import Bands, Blocks, Pixels, write_raster
+from catalog_builder.prepare.output import Bands, Blocks, Pixels, write_raster, writing_scratch
 from catalog_builder.prepare.provenance import Provenance
 from catalog_builder.prepare.shapes import Findings, Shapes, Tell, read_shapes
 from catalog_builder.prepare.target import BLOCK, Target
@@ -266,12 +266,9 @@ class _Spool:
 
     def flush(self) -> None:
         """Write down what is held. Raises ``BuildError``."""
-        try:
-            for path, records in self._held.items():
-                with path.open("ab") as stream:
-                    stream.write(records)
-        except OSError as error:
-            raise BuildError(f"{self._folder}: cannot write scratch files there: {error.strerror}") from error
+        for path, records in self._held.items():
+            with writing_scratch(path), path.open("ab") as stream:
+                stream.write(records)
         self._held.clear()
         self._bytes = 0
 
