@@ -43,10 +43,7 @@ def add_source(file: Path, place: Place, entry: Entry) -> None:
     new and has no collection or title.
     """
     document = _read(file)
-    area = _area(document, place, file)
-    sources = area.setdefault("source", tomlkit.aot())
-    if not isinstance(sources, tomlkit.items.AoT):
-        raise SourcesError(f"{file}: area {place.area!r}: `source` is no list of tables; write [[area.source]]")
+    sources = _sources(document, place, file)
     made = _source(entry, file)
     for number, source in enumerate(sources):
         if source.get("asset") == entry.asset:
@@ -60,9 +57,7 @@ def add_source(file: Path, place: Place, entry: Entry) -> None:
 
 def check_place(file: Path, place: Place) -> None:
     """Tell before any work what ``add_source`` would refuse. Raises ``SourcesError``."""
-    area = _area(_read(file), place, file)
-    if not isinstance(area.get("source", tomlkit.aot()), tomlkit.items.AoT):
-        raise SourcesError(f"{file}: area {place.area!r}: `source` is no list of tables; write [[area.source]]")
+    _sources(_read(file), place, file)
 
 
 def _read(file: Path) -> tomlkit.TOMLDocument:
@@ -74,6 +69,14 @@ def _read(file: Path) -> tomlkit.TOMLDocument:
         raise SourcesError(f"{file}: cannot read: {error.strerror}") from error
     except (TOMLKitError, UnicodeDecodeError) as error:
         raise SourcesError(f"{file}: not TOML: {error}") from error
+
+
+def _sources(document: tomlkit.TOMLDocument, place: Place, file: Path) -> tomlkit.items.AoT:
+    """Give the sources of an area; both are made where they are missing."""
+    sources = _area(document, place, file).setdefault("source", tomlkit.aot())
+    if not isinstance(sources, tomlkit.items.AoT):
+        raise SourcesError(f"{file}: area {place.area!r}: `source` is no list of tables; write [[area.source]]")
+    return sources
 
 
 def _area(document: tomlkit.TOMLDocument, place: Place, file: Path) -> Any:

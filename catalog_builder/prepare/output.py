@@ -88,8 +88,7 @@ def appearing(path: Path, failure: type[CatalogBuilderError] = BuildError) -> It
         yield partial
         partial.replace(path)
     except (OSError, RasterioError) as error:
-        why = " ".join(str(getattr(error, "strerror", None) or error).split())
-        raise failure(f"{path}: cannot write: {why}") from error
+        raise failure(f"{path}: cannot write: {_reason(error)}") from error
     finally:
         with suppress(OSError):  # where it cannot be there, such as below a file
             partial.unlink(missing_ok=True)
@@ -119,8 +118,12 @@ def writing_scratch(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RasterioError) as error:
-        why = " ".join(str(getattr(error, "strerror", None) or error).split())
-        raise BuildError(f"{path.parent}: cannot write scratch files there: {why}") from error
+        raise BuildError(f"{path.parent}: cannot write scratch files there: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Give the system's word for an error, or the error itself, in one line."""
+    return " ".join(str(getattr(error, "strerror", None) or error).split())
 
 
 @contextmanager
